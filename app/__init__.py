@@ -1,0 +1,3 @@
+"""Unbroken: a model server for vision models that never loses a request."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,35 @@
+"""``python -m app.engine [--notify PID]``: the supervisor process, a child of run.sh."""
+
+import argparse
+import logging
+import os
+import sys
+
+from app import logs, state_dir
+from app.engine.supervisor import Supervisor
+from app.settings import Settings
+
+
+def main() -> int:
+    """Claim STATE_DIR and supervise until told to stop; return the exit code."""
+    parser = argparse.ArgumentParser(description="The engine supervisor.")
+    parser.add_argument("--notify", type=int, default=0, help="pid that gets SIGUSR2 once ready")
+    arguments = parser.parse_args()
+    settings = Settings.read()
+    logs.configure(settings.log_level, settings.log_format, "supervisor")
+    try:
+        lock = state_dir.claim(settings.state_dir)  # held until this process ends
+    except state_dir.StateDirError as error:
+        logs.event("start_refused", level=logging.ERROR, message=str(error))
+        return 1
+    try:
+        logs.event("started", model=settings.model)
+        Supervisor(settings, arguments.notify).run()
+        logs.event("stopped")
+    finally:
+        os.close(lock)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,117 @@
+"""A Unix stream socket that carries frames, never blocks, and holds back a bounded amount.
+
+Used by the supervisor and by the engines; HTTP workers have gevent for the same (``client``).
+"""
+
+import socket
+import threading
+from collections.abc import Callable
+
+from app.engine.protocol import MAX_PAYLOAD, Decoder, Frame
+
+_CHUNK = 1 << 18
+MAX_BACKLOG = 8 << 20  # answers are small: megabytes unread mean that the peer does not read
+
+
+class ChannelClosed(Exception):
+    """The peer is gone, or does not read; the channel can only be closed."""
+
+
+class Channel:
+    """One connection.
+
+    Args:
+        sock: connected; becomes non-blocking.
+        on_backlog: called (in the sender's thread) when bytes wait for the socket, so that the
+            thread that owns the selector begins to watch for writability.
+        max_payload: see Decoder.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        on_backlog: Callable[[], None] = lambda: None,
+        max_payload: int = MAX_PAYLOAD,
+    ) -> None:
+        sock.setblocking(False)
+        self._sock = sock
+        self._on_backlog = on_backlog
+        self._decoder = Decoder(max_payload)
+        self._backlog = bytearray()
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def fileno(self) -> int:
+        """Return the descriptor, for a selector."""
+        return self._sock.fileno()
+
+    @property
+    def has_backlog(self) -> bool:
+        """Whether bytes wait for the socket to become writable."""
+        return bool(self._backlog)
+
+    def receive(self) -> list[Frame]:
+        """Return the frames that one read completes, perhaps none.
+
+        Raises:
+            ChannelClosed: end of file or a broken connection.
+            ProtocolError: the peer speaks something else.
+        """
+        try:
+            chunk = self._sock.recv(_CHUNK)
+        except BlockingIOError:
+            return []
+        except OSError as error:
+            raise ChannelClosed(str(error)) from error
+        if not chunk:
+            raise ChannelClosed("end of file")
+        return self._decoder.feed(chunk)
+
+    def send(self, frame: Frame) -> None:
+        """Send a frame, or as much as the socket takes now; any thread may call this.
+
+        A peer that does not read is cut off rather than waited for: its end of file tells the
+        selector's thread.
+        """
+        with self._lock:
+            waiting = bool(self._backlog)
+            self._backlog += frame.encode()
+            if not waiting:
+                self._write()
+            if len(self._backlog) > MAX_BACKLOG:
+                self._cut()
+            begins_to_wait = bool(self._backlog) and not waiting
+        if begins_to_wait:
+            self._on_backlog()
+
+    def flush(self) -> None:
+        """Write what waits; the selector's thread calls this when the socket is writable."""
+        with self._lock:
+            self._write()
+
+    def close(self) -> None:
+        """Close the socket; later sends do nothing."""
+        with self._lock:
+            self._closed = True
+            self._backlog.clear()
+            self._sock.close()
+
+    def _write(self) -> None:
+        if self._closed:
+            self._backlog.clear()
+            return
+        try:
+            while self._backlog:
+                sent = self._sock.send(self._backlog)
+                del self._backlog[:sent]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._cut()
+
+    def _cut(self) -> None:
+        self._backlog.clear()
+        try:
+            self._sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # already broken: the reader sees it as well

@@ -1,0 +1,299 @@
+"""The HTTP worker's side of the engines: admission, submission, replay. One per worker, gevent.
+
+A request's record is kept here until it is answered: pixels, deadline, and whether it was in a
+batch when an engine died. That record is what is replayed; nothing else remembers a request.
+"""
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gevent
+import numpy as np
+from gevent.event import AsyncResult, Event
+
+from app import errors, lifecycle, logs, state_dir
+from app.engine.link import Link, read_frames
+from app.engine.protocol import Frame, Type
+from app.images import InputSpec
+from app.lifecycle import EngineView, Health, Stage
+from app.settings import Settings
+
+MAX_VICTIMS = 2  # engines that may die under one image before it is refused
+RECONNECT_SECONDS = 0.05
+INFORM_SECONDS = 1.0
+
+
+@dataclass
+class Image:
+    """One image of a request.
+
+    Args:
+        pixels: uint8 of shape (H, W, C).
+        started: whether it is in a batch that runs.
+        victims: engines that died while it ran.
+        result: its JSON once it is answered.
+    """
+
+    pixels: np.ndarray[Any, np.dtype[np.uint8]]
+    started: bool = False
+    victims: int = 0
+    result: bytes | None = None
+
+
+@dataclass(eq=False)
+class Request:
+    """The record of a request, from its admission to its answer.
+
+    Args:
+        images: in the order of the request.
+        deadline: monotonic seconds.
+        done: gets the link that answered, or a ServingError.
+        numbers: the ids under which the images are known on the present link.
+        queue_ms, inference_ms, batch: of the slowest image.
+    """
+
+    images: list[Image]
+    deadline: float
+    done: AsyncResult = field(default_factory=AsyncResult)
+    numbers: list[int] = field(default_factory=list)
+    queue_ms: float = 0.0
+    inference_ms: float = 0.0
+    batch: int = 0
+    replays: int = 0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a request gets: one JSON value an image, all from one engine."""
+
+    results: Sequence[bytes]
+    result_key: str
+    version: str
+    queue_ms: float
+    inference_ms: float
+    batch: int
+    replays: int
+
+
+class EngineClient:
+    """Connects to the supervisor and to every engine that it names.
+
+    Args:
+        settings: the container's.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.draining = False
+        self.served = False
+        self.connected = False
+        self._settings = settings
+        self._engines: list[dict[str, Any]] = []
+        self._links: dict[str, Link[Request]] = {}
+        self._share = {"images": 1, "bytes": 2**20}
+        self._images = 0
+        self._bytes = 0
+        self._hello: dict[str, Any] = {}
+        self._greeted = Event()
+        self._informed = Event()  # by the supervisor, once
+        self._waiting: deque[Request] = deque()
+
+    def start(self) -> None:
+        """Begin to follow the supervisor, for the life of the process."""
+        gevent.spawn(self._follow_supervisor)
+
+    # ---- what the web side asks
+
+    def health(self) -> Health:
+        """Judge from what is known; touches neither the GPU nor a queue."""
+        if not self._informed.is_set():
+            return Health(False, Stage.LOADING, "loading")
+        return lifecycle.judge(self._views(), time.monotonic())
+
+    def supervisor_lives(self) -> bool:
+        """Return whether the supervisor is there, or has not had the time to be."""
+        return self.connected or not self._informed.is_set()
+
+    def describe(self) -> dict[str, Any]:
+        """Return what a person would ask, for ``/status``."""
+        return {
+            "model": self._hello.get("model"), "version": self._hello.get("version"),
+            "device": self._hello.get("device"), "max_batch": self._hello.get("max_batch"),
+            "draining": self.draining, "engines": self._engines,
+            "worker": {"images": self._images, "bytes": self._bytes, "share": self._share,
+                       "waiting_for_an_engine": len(self._waiting)},
+        }  # fmt: skip
+
+    def input_spec(self, deadline: float) -> InputSpec:
+        """Return how to decode; wait for it where an engine has served and is being replaced.
+
+        Raises:
+            app.errors.ModelLoading: the container has not been ready yet.
+            app.errors.DeadlineExceeded: no engine came up in time.
+        """
+        if not self._hello:
+            # A worker that was just started must not take "not told yet" for "never ready".
+            self._informed.wait(timeout=min(INFORM_SECONDS, max(0.0, deadline - time.monotonic())))
+            if not self.served:
+                health = self.health()
+                raise errors.ModelLoading(f"the model is not ready yet: {health.reason}")
+            if not self._greeted.wait(timeout=max(0.0, deadline - time.monotonic())):
+                raise errors.DeadlineExceeded("no engine was ready in time")
+        return InputSpec.from_json(self._hello["spec"])
+
+    @contextmanager
+    def hold_bytes(self, count: int) -> Iterator[None]:
+        """Hold memory for a body or for pixels, within the worker's share.
+
+        Raises:
+            app.errors.QueueFull: others hold too much; alone, anything under the limits fits.
+        """
+        if self._bytes and self._bytes + count > self._share["bytes"]:
+            raise errors.QueueFull("the requests in progress hold MAX_INFLIGHT_MB of memory")
+        self._bytes += count
+        try:
+            yield
+        finally:
+            self._bytes -= count
+
+    @contextmanager
+    def admit(self, images: int) -> Iterator[None]:
+        """Hold places in the queue, within the worker's share.
+
+        Raises:
+            app.errors.QueueFull: the places are taken.
+        """
+        if self._images and self._images + images > self._share["images"]:
+            raise errors.QueueFull("as many images as MAX_CONCURRENT_REQUESTS allows are waiting")
+        self._images += images
+        try:
+            yield
+        finally:
+            self._images -= images
+
+    def predict(
+        self, pixels: Sequence[np.ndarray[Any, np.dtype[np.uint8]]], deadline: float
+    ) -> Answer:
+        """Have the images answered by one engine; survive its death.
+
+        Raises:
+            app.errors.ServingError: what the engine said, or DeadlineExceeded.
+        """
+        request = Request([Image(array) for array in pixels], deadline)
+        self._dispatch(request)
+        try:
+            link: Link[Request] = request.done.get(timeout=max(0.0, deadline - time.monotonic()))
+        except gevent.Timeout:
+            self._abandon(request)
+            raise errors.DeadlineExceeded(
+                f"no answer within REQUEST_TIMEOUT_SECONDS "
+                f"({self._settings.request_timeout_seconds:g} s)"
+            ) from None
+        return Answer(
+            [image.result or b"null" for image in request.images], link.hello["result_key"],
+            link.hello["version"], request.queue_ms, request.inference_ms, request.batch,
+            request.replays,
+        )  # fmt: skip
+
+    # ---- requests and links
+
+    def _dispatch(self, request: Request) -> None:
+        ready = [link for link in self._links.values() if link.takes_work]
+        if not ready:
+            self._waiting.append(request)
+            return
+        link = min(ready, key=lambda candidate: candidate.outstanding)
+        # Registered before a byte is sent, so that no answer can come too early.
+        request.numbers = [link.register(request) for _ in request.images]
+        for number, image in zip(request.numbers, request.images, strict=True):
+            head = {"shape": image.pixels.shape, "dtype": "uint8", "deadline": request.deadline,
+                    "attempt": image.victims, "alone": image.victims > 0}  # fmt: skip
+            link.send(Frame(Type.SUBMIT, number, head, image.pixels.tobytes()))
+
+    def _abandon(self, request: Request) -> None:
+        if request in self._waiting:
+            self._waiting.remove(request)
+        for link in self._links.values():
+            link.cancel(request)
+
+    def _heard(self, link: Link[Request], frame: Frame) -> None:
+        if frame.type is Type.HELLO:
+            self._hello = frame.head
+            self._greeted.set()
+            waiting, self._waiting = self._waiting, deque()
+            for request in waiting:
+                self._dispatch(request)
+        elif frame.type is Type.STARTED:
+            for number in frame.head["ids"]:
+                if request := link.request_of(number):
+                    request.images[request.numbers.index(number)].started = True
+        elif request := link.forget(frame.id):
+            self._answered(link, request, frame)
+
+    def _answered(self, link: Link[Request], request: Request, frame: Frame) -> None:
+        if frame.type is Type.FAILED:
+            link.cancel(request)
+            request.done.set_exception(
+                errors.from_code(frame.head["code"], frame.head["message"])
+            )
+            return
+        image = request.images[request.numbers.index(frame.id)]
+        image.result, image.started = frame.payload, False
+        request.queue_ms = max(request.queue_ms, frame.head["queue_ms"])
+        request.inference_ms = max(request.inference_ms, frame.head["inference_ms"])
+        request.batch = max(request.batch, frame.head["batch"])
+        if all(image.result is not None for image in request.images):
+            request.done.set(link)
+
+    def _lost(self, link: Link[Request]) -> None:
+        """An engine is gone: what it held runs again, whole requests on one generation."""
+        self._links.pop(link.path, None)
+        orphans = link.close()
+        if orphans:
+            logs.event("replay", requests=len(orphans), generation=link.generation)
+        for request in orphans:
+            for image in request.images:
+                image.victims += image.started
+                image.started, image.result = False, None
+            request.replays += 1
+            if any(image.victims >= MAX_VICTIMS for image in request.images):
+                request.done.set_exception(errors.RequestCrashedEngine(
+                    "the engine died twice while it ran this request, the second time alone"
+                ))  # fmt: skip
+            else:
+                self._dispatch(request)
+
+    # ---- the supervisor and its directory
+
+    def _follow_supervisor(self) -> None:
+        path = Path(self._settings.state_dir, state_dir.SUPERVISOR_SOCKET)
+        while True:
+            for frame in read_frames(str(path)):
+                self.connected = True
+                if frame.type is Type.ENGINES:
+                    self._update(frame.head)
+            self.connected = False
+            gevent.sleep(RECONNECT_SECONDS)
+
+    def _update(self, head: dict[str, Any]) -> None:
+        self.draining, self.served = head["draining"], head["served"]
+        self._share, self._engines = head["share"], head["engines"]
+        self._informed.set()
+        for engine in self._engines:
+            path = engine["path"]
+            if Stage(engine["stage"]) is Stage.READY and path not in self._links:
+                link = Link[Request](path, engine["generation"], self._heard, self._lost)
+                self._links[path] = link
+                link.start()
+
+    def _views(self) -> Iterator[EngineView]:
+        for engine in self._engines:
+            link = self._links.get(engine["path"])
+            yield EngineView(
+                Stage(engine["stage"]), engine["cause"],
+                link.heard_at if link else None, link.batch_age if link else 0.0,
+            )  # fmt: skip

@@ -1,0 +1,94 @@
+"""Tells every HTTP worker which engines serve, and its share of the bounds. In the supervisor."""
+
+import selectors
+import socket
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from app.engine.channel import Channel
+from app.engine.protocol import Frame, Type
+from app.engine.slot import Slot
+from app.lifecycle import Stage
+from app.settings import Settings
+
+
+class Directory:
+    """The listening socket of the supervisor and the connections of the workers.
+
+    Args:
+        settings: for the bounds that workers share.
+        path: Unix socket to listen on.
+        selector: of the supervisor's loop; connections carry their Channel as data.
+    """
+
+    def __init__(
+        self, settings: Settings, path: Path, selector: selectors.BaseSelector
+    ) -> None:
+        self._settings = settings
+        self._selector = selector
+        self._workers: set[Channel] = set()
+        self._head: dict[str, Any] = {"draining": False, "served": False, "engines": []}
+        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.listener.bind(str(path))
+        self.listener.listen(64)
+        self.listener.setblocking(False)
+        selector.register(self.listener, selectors.EVENT_READ, self.listener)
+
+    def accept(self) -> None:
+        """Take a worker's connection; the shares of the others shrink."""
+        sock, _ = self.listener.accept()
+        channel = Channel(sock)
+        self._selector.register(channel, selectors.EVENT_READ, channel)
+        self._workers.add(channel)
+        self._send()
+
+    def knows(self, channel: Channel) -> bool:
+        """Return whether the channel is a worker's."""
+        return channel in self._workers
+
+    def forget(self, channel: Channel) -> None:
+        """Drop a worker that is gone."""
+        self._workers.discard(channel)
+        self._selector.unregister(channel)
+        channel.close()
+        self._send()
+
+    def close(self) -> None:
+        """Leave the workers; they are gone already unless they hang."""
+        for channel in list(self._workers):
+            channel.close()
+        self.listener.close()
+
+    def tell(self, slots: Iterable[Slot], *, draining: bool, served: bool) -> None:
+        """Tell every worker what is true now."""
+        self._head = {
+            "draining": draining,
+            "served": served,
+            "engines": [_describe(slot) for slot in slots],
+        }
+        self._send()
+
+    def _send(self) -> None:
+        # While gunicorn replaces its workers, the old and the new ones share.
+        sharers = max(self._settings.workers, len(self._workers))
+        share = {
+            "images": max(1, self._settings.max_concurrent_requests // sharers),
+            "bytes": self._settings.max_inflight_mb * 2**20 // sharers,
+        }
+        frame = Frame(Type.ENGINES, head={**self._head, "share": share})
+        for channel in self._workers:
+            channel.send(frame)
+
+
+def _describe(slot: Slot) -> dict[str, Any]:
+    engine = slot.engine
+    return {
+        "device": slot.device,
+        "stage": engine.stage if engine else Stage.GONE,
+        "cause": slot.cause,
+        "path": engine.order.path if engine else "",
+        "generation": engine.order.generation if engine else 0,
+        "pid": engine.pid if engine else 0,
+        "restarts": slot.restarts,
+    }

@@ -1,0 +1,79 @@
+"""Starts the nursery, and engines through it. Runs in the supervisor."""
+
+import ctypes
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import asdict
+
+from app import logs
+from app.engine.order import Order
+from app.engine.protocol import Frame, Type
+
+_PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+
+# glibc would give every batch's buffers back to the kernel and fault them in again:
+# measured 1.2 times the throughput of ResNet-18 on a CPU.
+_KEEP_MEMORY = {
+    "MALLOC_MMAP_THRESHOLD_": "4000000000",
+    "MALLOC_TRIM_THRESHOLD_": "4000000000",
+    "MALLOC_TOP_PAD_": "268435456",
+}
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every descendant whose own parent is gone (prctl(2))."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+class Launcher:
+    """The supervisor's side of the nursery."""
+
+    def __init__(self) -> None:
+        self.pid = 0
+        self._line: socket.socket | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the nursery; orders wait in its socket while it imports torch."""
+        # Packets: descriptors must stay with the order that they came with.
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        environ = {**_KEEP_MEMORY, **os.environ}
+        command = [sys.executable, "-m", "app.engine.nursery", str(theirs.fileno())]
+        self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environ)
+        theirs.close()
+        if self._line:
+            self._line.close()
+        self._line = ours
+        self.pid = self._process.pid
+        logs.event("nursery_started", nursery=self.pid)
+
+    def spawn(self, order: Order, weights: int | None) -> socket.socket:
+        """Order an engine and return our end of its control line.
+
+        The line's end of file tells that the engine is gone, or never came to be.
+
+        Args:
+            order: which engine.
+            weights: descriptor of the open weights file, or None.
+        """
+        ours, theirs = socket.socketpair()
+        descriptors = [theirs.fileno()] + ([] if weights is None else [weights])
+        frame = Frame(Type.SPAWN, head=asdict(order)).encode()
+        try:
+            if self._line:
+                socket.send_fds(self._line, [frame], descriptors)
+        except OSError as error:  # the nursery just died; SIGCHLD brings the next one
+            logs.event("spawn_failed", message=str(error))
+        finally:
+            theirs.close()
+        return ours
+
+    def stop(self) -> None:
+        """End the nursery; it holds nothing worth waiting for."""
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+        if self._line:
+            self._line.close()

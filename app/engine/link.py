@@ -1,0 +1,144 @@
+"""One connection of an HTTP worker to an engine: many requests in flight on it. gevent."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, TypeVar
+
+import gevent
+from gevent import socket
+from gevent.queue import SimpleQueue
+
+from app import logs
+from app.engine.protocol import Decoder, Frame, ProtocolError, Type
+from app.lifecycle import Stage
+
+_CHUNK = 1 << 18
+Record = TypeVar("Record")
+
+
+def read_frames(path: str) -> Iterator[Frame]:
+    """Connect to a Unix socket and yield its frames until it ends; nothing if nobody listens."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        try:
+            sock.connect(path)
+        except OSError:
+            return
+        yield from _frames(sock)
+
+
+def _frames(sock: socket.socket) -> Iterator[Frame]:
+    decoder = Decoder()
+    try:
+        while chunk := sock.recv(_CHUNK):
+            yield from decoder.feed(chunk)
+    except OSError:
+        return  # broken is as good as ended
+    except ProtocolError as error:
+        logs.event("bad_frame", level=40, message=str(error))
+
+
+class Link(Generic[Record]):
+    """The connection and the records of what is in flight on it.
+
+    Args:
+        path: the engine's Unix socket.
+        generation: the engine's.
+        on_frame: gets every frame but STATE.
+        on_end: called once, when the engine is gone.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        generation: int,
+        on_frame: Callable[["Link[Record]", Frame], None],
+        on_end: Callable[["Link[Record]"], None],
+    ) -> None:
+        self.path = path
+        self.generation = generation
+        self.hello: dict[str, Any] = {}
+        self.heard_at: float | None = None
+        self.batch_age = 0.0
+        self._on_frame = on_frame
+        self._on_end = on_end
+        self._stage = Stage.READY
+        self._last_number = 0
+        self._flying: dict[int, Record] = {}
+        self._outgoing: SimpleQueue[Frame] = SimpleQueue()
+        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+
+    @property
+    def outstanding(self) -> int:
+        """How many images are in flight here."""
+        return len(self._flying)
+
+    @property
+    def takes_work(self) -> bool:
+        """Whether new requests may go here: greeted, and not about to leave."""
+        return bool(self.hello) and self._stage is Stage.READY
+
+    def start(self) -> None:
+        """Connect, and read and write until the engine is gone."""
+        gevent.spawn(self._read)
+
+    def register(self, record: Record) -> int:
+        """Give an image of a request its number on this connection."""
+        self._last_number += 1
+        self._flying[self._last_number] = record
+        return self._last_number
+
+    def request_of(self, number: int) -> Record | None:
+        """Return the record in flight under a number."""
+        return self._flying.get(number)
+
+    def forget(self, number: int) -> Record | None:
+        """Take the record out; None if it was cancelled."""
+        return self._flying.pop(number, None)
+
+    def send(self, frame: Frame) -> None:
+        """Queue a frame; never waits, what can be queued is bounded by admission."""
+        self._outgoing.put(frame)
+
+    def cancel(self, record: Record) -> None:
+        """Take every number of a record out, and tell the engine."""
+        for number in [n for n, held in self._flying.items() if held is record]:
+            del self._flying[number]
+            self.send(Frame(Type.CANCEL, number))
+
+    def close(self) -> list[Record]:
+        """Close, and return the records that were not answered, each once, in order."""
+        self._stage = Stage.GONE
+        self._sock.close()
+        records = list(dict.fromkeys(self._flying.values()))
+        self._flying.clear()
+        return records
+
+    def _read(self) -> None:
+        writer = gevent.spawn(self._write)
+        try:
+            self._sock.connect(self.path)
+            for frame in _frames(self._sock):
+                self._hear(frame)
+        except OSError as error:
+            logs.event("engine_unreachable", level=30, path=self.path, message=str(error))
+        finally:
+            writer.kill(block=False)
+            self._on_end(self)
+
+    def _hear(self, frame: Frame) -> None:
+        self.heard_at = time.monotonic()
+        if frame.type is Type.STATE:
+            self.batch_age = frame.head["batch_age"]
+            self._stage = Stage(frame.head["stage"])
+            return
+        if frame.type is Type.HELLO:
+            self.hello = frame.head
+        self._on_frame(self, frame)
+
+    def _write(self) -> None:
+        while True:
+            frame = self._outgoing.get()
+            try:
+                self._sock.sendall(frame.encode())
+            except OSError:
+                return  # the reader sees the end as well

@@ -1,0 +1,69 @@
+"""The nursery process: has torch imported and forks engines, so that none waits for the import.
+
+It never touches CUDA. An engine is forked twice over, so that it becomes the supervisor's own
+child (a subreaper adopts orphans): the supervisor reaps it and learns its exit status, and the
+nursery's death costs no engine. multiprocessing's forkserver would report its living children
+dead at that moment, and leave a folder and a resource tracker behind.
+
+Run by ``launcher`` as ``python -m app.engine.nursery DESCRIPTOR``.
+"""
+
+import gc
+import os
+import signal
+import socket
+import sys
+
+from app import logs
+from app.engine.order import Order
+from app.engine.process import EngineProcess
+from app.engine.protocol import Decoder, Type
+from app.models import registry
+from app.settings import Settings
+
+
+def main(descriptor: int) -> None:
+    """Fork an engine for every SPAWN until the supervisor is gone."""
+    settings = Settings.read()
+    logs.configure(settings.log_level, settings.log_format, "nursery")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    line = socket.socket(fileno=descriptor)
+    registry.preload(settings.model)
+    decoder = Decoder()
+    gc.freeze()  # what is here now is shared with every engine: no collection needs to touch it
+    while True:
+        chunk, descriptors, _, _ = socket.recv_fds(line, 65536, 4)
+        if not chunk:
+            return
+        for frame in decoder.feed(chunk):
+            if frame.type is Type.SPAWN:
+                _spawn(Order(**frame.head), settings, descriptors, line)
+
+
+def _spawn(
+    order: Order, settings: Settings, descriptors: list[int], line: socket.socket
+) -> None:
+    middle = os.fork()
+    if middle == 0:
+        if os.fork() == 0:
+            line.close()
+            os._exit(_live(order, settings, descriptors))
+        os._exit(0)
+    os.waitpid(middle, 0)
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
+def _live(order: Order, settings: Settings, descriptors: list[int]) -> int:
+    logs.name_process("engine")
+    control = socket.socket(fileno=descriptors[0])
+    weights = descriptors[1] if len(descriptors) > 1 else None
+    try:
+        return EngineProcess(order, settings, control, weights).run()
+    except BaseException as error:
+        logs.event("engine_defect", level=50, error=error)
+        return 70
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

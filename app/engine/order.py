@@ -1,0 +1,18 @@
+"""What the supervisor asks the nursery for: plain values, for both sides of the fork."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Order:
+    """Which engine to fork.
+
+    Args:
+        device: DEVICE for this engine.
+        generation: unique in the life of the supervisor.
+        path: Unix socket to listen on once ready.
+    """
+
+    device: str
+    generation: int
+    path: str

@@ -1,0 +1,129 @@
+"""Runs the model: pixels of a batch in, one JSON value an image out. The engine's only torch."""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from app import errors, limits
+from app.models.interface import Model, Weights
+
+CPU_MAX_BATCH, CUDA_MAX_BATCH = 8, 64
+
+
+class LoadError(Exception):
+    """The model cannot serve; the sentence is what ``/health`` shows."""
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """One image as it came over the wire: uint8 of shape (H, W, C)."""
+
+    shape: tuple[int, ...]
+    payload: bytes
+
+
+def resolve_device(wanted: str) -> torch.device:
+    """Return the device for the DEVICE setting; ``auto`` takes CUDA where it works."""
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if wanted.startswith("cuda") and not torch.cuda.is_available():
+        raise LoadError(f"DEVICE={wanted}, but PyTorch finds no usable CUDA device")
+    return torch.device(wanted)
+
+
+class Runner:
+    """A loaded model on a device.
+
+    Args:
+        model: not yet loaded.
+        device: the DEVICE setting for this engine.
+        max_batch: the MAX_BATCH setting; None takes the device's default.
+    """
+
+    def __init__(self, model: Model, device: str, max_batch: int | None) -> None:
+        torch.set_num_threads(limits.cores())
+        self.model = model
+        self.device = resolve_device(device)
+        self.max_batch = max_batch or (
+            CUDA_MAX_BATCH if self.device.type == "cuda" else CPU_MAX_BATCH
+        )
+
+    def load(self, weights: Weights) -> None:
+        """Load the model onto the device."""
+        self.model.load(self.device, weights)
+
+    def sample(self) -> Pixels:
+        """Return a mid-grey image of the model's usual size, for warm-up and self-test."""
+        spec = self.model.input_spec
+        side = (spec.resize, spec.resize) if isinstance(spec.resize, int) else spec.resize
+        height, width = spec.crop or side or (224, 224)
+        channels = 1 if spec.mode == "L" else 3
+        return Pixels((height, width, channels), bytes([128]) * (height * width * channels))
+
+    def warm_up(self, longest: float) -> None:
+        """Run one image and a full batch, and lower ``max_batch`` until it takes ``longest``.
+
+        Args:
+            longest: seconds that a full batch may take (half of HANG_SECONDS).
+
+        Raises:
+            LoadError: one image alone is too slow.
+        """
+        self._timed(1)  # the first forward also pays for libraries that load on use
+        while (seconds := self._timed(self.max_batch)) > longest:
+            if self.max_batch == 1:
+                raise LoadError(
+                    f"one image takes {seconds:.1f} s, more than half of HANG_SECONDS"
+                )
+            self.max_batch //= 2
+
+    def _timed(self, size: int) -> float:
+        images = [self.sample()] * size
+        began = time.monotonic()
+        self.run(images)
+        return time.monotonic() - began
+
+    def self_test(self) -> None:
+        """Answer one image as a client's would be.
+
+        Raises:
+            LoadError: the answer is none.
+        """
+        try:
+            self.run([self.sample()])
+        except errors.ServingError as error:
+            raise LoadError(f"the self-test failed: {error.message}") from error
+
+    def run(self, images: Sequence[Pixels]) -> list[bytes]:
+        """Return the JSON of one result an image, in order.
+
+        Args:
+            images: all of one shape.
+
+        Raises:
+            app.errors.OutOfMemory: the device has not the memory for this batch.
+            app.errors.ModelError: the model raised, or returned what cannot be answered.
+        """
+        try:
+            results = self._compute(images)
+            encoded = [json.dumps(result, allow_nan=False).encode() for result in results]
+        except torch.OutOfMemoryError as error:
+            raise errors.OutOfMemory(f"no device memory for {len(images)} images") from error
+        except Exception as error:
+            raise errors.ModelError(f"the model raised {type(error).__name__}") from error
+        if len(encoded) != len(images):
+            raise errors.ModelError(
+                f"the model returned {len(encoded)} results for {len(images)} images"
+            )
+        return encoded
+
+    @torch.inference_mode()
+    def _compute(self, images: Sequence[Pixels]) -> Sequence[object]:
+        pixels = bytearray().join(image.payload for image in images)
+        batch = torch.frombuffer(pixels, dtype=torch.uint8).view(len(images), *images[0].shape)
+        # Pixels arrive as (H, W, C): permuted, that already is channels_last.
+        on_device = batch.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
+        return self.model.postprocess(self.model.predict(on_device))

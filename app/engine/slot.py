@@ -1,0 +1,96 @@
+"""One place for an engine, and the clocks that say when to kill or to start one. Pure, no I/O."""
+
+from dataclasses import dataclass, field
+
+from app.engine.channel import Channel
+from app.engine.order import Order
+from app.lifecycle import Stage, may_follow
+
+MAX_BACKOFF = 30.0
+
+
+@dataclass
+class Engine:
+    """What the supervisor knows of one engine.
+
+    Args:
+        order: what was asked for.
+        control: the line to it.
+        started_at: monotonic seconds.
+        heard_at: monotonic seconds of its last message.
+        batch_age: how long its running batch had taken then.
+        pid: 0 until it has spoken.
+        doomed: why it was killed by us, or empty.
+    """
+
+    order: Order
+    control: Channel
+    started_at: float
+    heard_at: float
+    stage: Stage = Stage.LOADING
+    batch_age: float = 0.0
+    pid: int = 0
+    doomed: str = ""
+    was_ready: bool = False
+
+    def enter(self, stage: Stage) -> bool:
+        """Pass to a stage; return False where the life of an engine has no such step."""
+        if stage is self.stage:
+            return True
+        if not may_follow(self.stage, stage):
+            return False
+        self.stage = stage
+        self.was_ready = self.was_ready or stage is Stage.READY
+        return True
+
+    def overdue(self, now: float, hang_seconds: float, load_seconds: float) -> str:
+        """Return why the engine must be killed now, or an empty string."""
+        if not self.was_ready:
+            return "load_timeout" if now - self.started_at > load_seconds else ""
+        if self.batch_age > hang_seconds:
+            return "hang"
+        if now - self.heard_at > hang_seconds:
+            return "silent"
+        return ""
+
+    def restart_clocks(self, now: float) -> None:
+        """Forgive the time in which the whole container was frozen."""
+        self.started_at = self.heard_at = now
+        self.batch_age = 0.0
+
+
+@dataclass
+class Slot:
+    """A place on a device where one engine lives.
+
+    Args:
+        device: DEVICE for its engines.
+        engine: the one that lives, or None.
+        failures: how many in a row ended before they were ready.
+        retry_at: monotonic seconds of the next start while there is none.
+        cause: why the last load failed, in words; empty once one was ready.
+    """
+
+    device: str
+    engine: Engine | None = None
+    failures: int = 0
+    retry_at: float = 0.0
+    cause: str = ""
+    restarts: dict[str, int] = field(default_factory=dict)
+
+    def ended(self, now: float, cause: str) -> None:
+        """Note that the engine is gone, and when the next one is due.
+
+        One that has served is replaced at once; one that never was ready with back-off.
+        """
+        engine, self.engine = self.engine, None
+        self.restarts[cause] = self.restarts.get(cause, 0) + 1
+        if engine and engine.was_ready:
+            self.failures, self.retry_at = 0, now
+            return
+        self.failures += 1
+        self.retry_at = now + min(MAX_BACKOFF, 2.0 ** (self.failures - 1))
+
+    def due(self, now: float) -> bool:
+        """Return whether an engine must be started now."""
+        return self.engine is None and now >= self.retry_at

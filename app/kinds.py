@@ -1,0 +1,82 @@
+"""How a variable's text becomes a value: parsers with their bounds in words."""
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How a variable's text becomes a value.
+
+    Args:
+        parse: raises ValueError on what is not allowed.
+        allowed: the same in words.
+    """
+
+    parse: Callable[[str], Any]
+    allowed: str
+
+
+def _bounded(convert: Callable[[str], float], low: float, high: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        value = convert(text)
+        if not low <= value <= high:  # also refuses nan
+            raise ValueError(text)
+        return value
+
+    return parse
+
+
+def _range(low: float, high: float) -> str:
+    return f"of at least {low:g}" if math.isinf(high) else f"from {low:g} to {high:g}"
+
+
+def integer(low: int, high: float = math.inf) -> Kind:
+    """Whole numbers."""
+    return Kind(_bounded(int, low, high), f"a whole number {_range(low, high)}")
+
+
+def number(low: float, high: float = math.inf) -> Kind:
+    """Numbers, fractions included."""
+    return Kind(_bounded(float, low, high), f"a number {_range(low, high)}")
+
+
+def choice(*options: str) -> Kind:
+    """One of a few words, in either case."""
+    words = {option.lower(): option for option in options}
+
+    def parse(text: str) -> str:
+        if text.lower() not in words:
+            raise ValueError(text)
+        return words[text.lower()]
+
+    return Kind(parse, "one of " + ", ".join(options))
+
+
+def matching(pattern: str, allowed: str) -> Kind:
+    """Text of one form."""
+
+    def parse(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(text)
+        return text
+
+    return Kind(parse, allowed)
+
+
+_TRUTHS = dict.fromkeys(("true", "1", "yes", "on"), True)
+_TRUTHS |= dict.fromkeys(("false", "0", "no", "off"), False)
+
+
+def _truth(text: str) -> bool:
+    if text.lower() not in _TRUTHS:
+        raise ValueError(text)
+    return _TRUTHS[text.lower()]
+
+
+FLAG = Kind(_truth, "true or false")
+TEXT = matching(r".+", "any text")
+PATH = matching(r"[^\0]+", "a path")

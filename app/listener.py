@@ -1,0 +1,67 @@
+"""Closing a listening socket without resetting a client (design, invariant 3). Linux.
+
+A connection whose handshake is done waits in the listener's accept queue; closing the listener
+resets it. Under load that queue never gets empty by accepting alone, so new handshakes are kept
+out first: a classic BPF filter drops every packet with the SYN flag. A client whose SYN was
+dropped sends it again a second later and is refused then, which is a failed connect and no lost
+request.
+"""
+
+import ctypes
+import socket
+import struct
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+_SO_ATTACH_FILTER = 26
+_SYN_RECV = "03"
+HANDSHAKE_SECONDS = 1.0
+
+# struct sock_filter: code, jt, jf, k. A TCP socket's filter sees the packet from its TCP header.
+_DROP_SYN = b"".join(
+    struct.pack("HBBI", *instruction)
+    for instruction in (
+        (0x30, 0, 0, 13),  # load the flags byte
+        (0x45, 0, 1, 0x02),  # SYN set?
+        (0x06, 0, 0, 0),  # yes: drop
+        (0x06, 0, 0, 0xFFFFFFFF),  # no: pass
+    )
+)
+
+
+def refuse_handshakes(listener: socket.socket) -> bool:
+    """Drop every SYN to the socket from now on; return False where the system refuses.
+
+    It holds for all processes that share the socket, so it belongs to the end of the container,
+    never to the recycling of one worker.
+    """
+    program = ctypes.create_string_buffer(_DROP_SYN)
+    fprog = struct.pack("HL", len(_DROP_SYN) // 8, ctypes.addressof(program))
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, fprog)
+    except OSError:
+        return False
+    return True
+
+
+def handshakes_pending(port: int) -> bool:
+    """Return whether a handshake on the port is half done."""
+    local = f":{port:04X}"
+    for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
+        try:
+            lines = table.read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for line in lines:
+            columns = line.split()
+            if columns[1].endswith(local) and columns[3] == _SYN_RECV:
+                return True
+    return False
+
+
+def await_handshakes(port: int, sleep: Callable[[float], object]) -> None:
+    """Wait until no handshake is half done, at most HANDSHAKE_SECONDS."""
+    until = time.monotonic() + HANDSHAKE_SECONDS
+    while handshakes_pending(port) and time.monotonic() < until:
+        sleep(0.01)

@@ -1,0 +1,50 @@
+"""STATE_DIR: sockets and marks of one running server, and the lock that makes it one."""
+
+import fcntl
+import os
+from pathlib import Path
+
+SUPERVISOR_SOCKET = "supervisor.sock"
+READY, DRAINING = "ready", "draining"
+_LOCK = "lock"
+
+
+class StateDirError(Exception):
+    """The directory cannot be ours; the sentence says why."""
+
+
+def claim(path: str) -> int:
+    """Create the directory 0700, take its lock and empty it of an earlier life.
+
+    Returns:
+        The lock's descriptor; the lock ends when it is closed, also by a SIGKILL.
+
+    Raises:
+        StateDirError: somebody else owns it, another server holds it, or the disk refuses.
+    """
+    try:
+        os.makedirs(path, mode=0o700, exist_ok=True)
+        owner = os.lstat(path)
+        if owner.st_uid != os.geteuid() or os.path.islink(path):
+            raise StateDirError(f"STATE_DIR={path} belongs to another user (uid {owner.st_uid}).")
+        os.chmod(path, 0o700)
+        lock = os.open(os.path.join(path, _LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StateDirError(f"STATE_DIR={path} cannot be used: {error.strerror}.") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(lock)
+        raise StateDirError(f"STATE_DIR={path} is held by another running server.") from error
+    for stale in (*Path(path).glob("*.sock"), Path(path, READY), Path(path, DRAINING)):
+        stale.unlink(missing_ok=True)
+    return lock
+
+
+def mark(path: str, name: str, *, present: bool) -> None:
+    """Make a mark exist or not; people and exec probes read it, the server never does."""
+    file = Path(path, name)
+    if present:
+        file.touch()
+    else:
+        file.unlink(missing_ok=True)

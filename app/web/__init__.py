@@ -1,0 +1,1 @@
+"""The HTTP surface: a Flask application, one file per concern."""

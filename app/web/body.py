@@ -1,0 +1,134 @@
+"""From a request's body to the image files in it: raw, multipart or JSON, under limits."""
+
+import base64
+import binascii
+import json
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import gevent
+from flask import Request
+from multipart import MultipartError, MultipartSegment, PushMultipartParser
+
+from app import errors
+from app.settings import Settings
+
+FIELDS = ("images", "image", "file")
+_CHUNK = 1 << 16
+_MAX_FIELDS = 16  # beside the images: forms carry a few words of their own
+
+
+@dataclass(frozen=True)
+class Posted:
+    """The files, and whether the client sent (or may have sent) many."""
+
+    files: list[bytes]
+    many: bool
+
+
+def read(request: Request, settings: Settings, deadline: float) -> bytes:
+    """Return the whole body.
+
+    Raises:
+        app.errors.BodyTooLarge: told by Content-Length, or found while reading.
+        app.errors.BodyTimeout: it did not arrive by the deadline, or ended early.
+    """
+    limit = settings.max_body_mb << 20
+    expected = request.content_length
+    if expected is not None and expected > limit:
+        raise errors.BodyTooLarge(f"the body has {expected} bytes; MAX_BODY_MB allows {limit}")
+    stream = request.environ["wsgi.input"]
+    content = bytearray()
+    with gevent.Timeout(max(0.0, deadline - time.monotonic()), False):
+        while chunk := stream.read(_CHUNK):
+            content += chunk
+            if len(content) > limit:
+                raise errors.BodyTooLarge(f"the body is larger than MAX_BODY_MB ({limit} bytes)")
+        if expected is not None and len(content) < expected:
+            raise errors.BodyTimeout(f"the body ended after {len(content)} of {expected} bytes")
+        return bytes(content)
+    raise errors.BodyTimeout(
+        f"the body did not arrive within {settings.request_timeout_seconds:g} s"
+    )
+
+
+def images_of(content: bytes, request: Request, max_images: int) -> Posted:
+    """Return the image files of a body.
+
+    Raises:
+        app.errors.ClientError: each way in which it can be wrong.
+    """
+    kind = request.mimetype
+    if kind == "multipart/form-data":
+        files = _multipart(content, request.mimetype_params.get("boundary", ""), max_images)
+        posted = Posted(files, len(files) > 1)
+    elif kind == "application/json":
+        posted = _json(content)
+    elif kind.startswith("image/") or kind == "application/octet-stream":
+        posted = Posted([content] if content else [], False)
+    elif not content:
+        raise errors.NoImage("the request has no body; send an image")
+    else:
+        raise errors.UnsupportedMediaType(
+            f"content type {kind or 'missing'!r}: send multipart/form-data with a field `images`, "
+            "an image/* body, or JSON"
+        )
+    if not posted.files:
+        raise errors.NoImage("the request carries no image in a field `images`, `image` or `file`")
+    if len(posted.files) > max_images:
+        raise errors.TooManyImages(f"{len(posted.files)} images; MAX_IMAGES allows {max_images}")
+    return posted
+
+
+def _multipart(content: bytes, boundary: str, max_images: int) -> list[bytes]:
+    if not content:
+        return []
+    if not boundary:
+        raise errors.MalformedMultipart("the Content-Type names no boundary")
+    files: list[bytes] = []
+    part: bytearray | None = None
+    try:
+        # One more than allowed is let through, so that the answer can say too_many_images.
+        with PushMultipartParser(
+            boundary, max_segment_count=max_images + 1 + _MAX_FIELDS
+        ) as parser:
+            for event in parser.parse(content):
+                if isinstance(event, MultipartSegment):
+                    part = bytearray() if event.name in FIELDS else None
+                elif event and part is not None:
+                    part += event
+                elif event is None and part is not None:
+                    files.append(bytes(part))
+                    part = None
+    except MultipartError as error:
+        raise errors.MalformedMultipart(f"the multipart body is broken: {error}") from error
+    return files
+
+
+def _json(content: bytes) -> Posted:
+    try:
+        members = json.loads(content) if content else {}
+    except (ValueError, RecursionError) as error:
+        raise errors.MalformedJson(f"the body is not JSON: {error}") from error
+    if not isinstance(members, dict):
+        raise errors.MalformedJson('the body must be an object: {"image": "BASE64"}')
+    if "images" in members:
+        listed = members["images"]
+        if not isinstance(listed, list):
+            raise errors.MalformedJson("`images` must be an array of base64 strings")
+        return Posted([_base64(text, index) for index, text in enumerate(listed)], many=True)
+    return Posted([_base64(members["image"], None)] if "image" in members else [], many=False)
+
+
+def _base64(text: Any, index: int | None) -> bytes:
+    where = {} if index is None else {"index": index}
+    if not isinstance(text, str):
+        raise errors.MalformedBase64("an image must be a base64 string", **where)
+    if text.startswith("data:"):
+        text = text.partition(",")[2]
+    try:
+        # Mail-style line breaks are common; anything else outside the alphabet is an error.
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise errors.MalformedBase64(f"an image is not base64: {error}", **where) from error

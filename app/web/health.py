@@ -1,0 +1,92 @@
+"""What the server says of itself. Answers from what is known: no GPU, no queue, no waiting."""
+
+import time
+from typing import Any
+
+from flask import Blueprint, current_app, jsonify
+from flask.typing import ResponseReturnValue
+
+from app.engine.client import EngineClient
+from app.lifecycle import Health
+from app.settings import Settings
+
+blueprint = Blueprint("health", __name__)
+_STARTED = time.monotonic()
+
+
+def _engine() -> EngineClient:
+    engine: EngineClient = current_app.extensions["unbroken.engine"]
+    return engine
+
+
+def _check(name: str, *, healthy: bool, details: str) -> dict[str, str]:
+    status = "healthy" if healthy else "unhealthy"
+    return {"name": name, "status": status, "details": details}
+
+
+def _probe(
+    words: tuple[str, str], health: Health, checks: list[dict[str, str]]
+) -> ResponseReturnValue:
+    passed = all(check["status"] == "healthy" for check in checks)
+    members = {"status": words[not passed], "stage": health.stage, "checks": checks}
+    return jsonify(members), 200 if passed else 503
+
+
+@blueprint.get("/health")
+def modelarts() -> ResponseReturnValue:
+    """Say whether the model can answer, in ModelArts' words; draining does not matter."""
+    health = _engine().health()
+    if health.can_serve:
+        return jsonify(health="true")
+    # Never another 2xx or a 3xx: every platform's probe reads those as healthy.
+    return jsonify(health="false", reason=health.reason), 503
+
+
+@blueprint.get("/live")
+def live() -> ResponseReturnValue:
+    """Say whether a restart would help: this loop turns, and the supervisor is there."""
+    engine = _engine()
+    check = _check("supervisor", healthy=engine.supervisor_lives(), details="engine supervisor")
+    return _probe(("alive", "dead"), engine.health(), [check])
+
+
+@blueprint.get("/startup")
+def startup() -> ResponseReturnValue:
+    """Say whether the model has been ready once."""
+    engine = _engine()
+    health = engine.health()
+    details = "has been ready" if engine.served else health.reason
+    check = _check("model", healthy=engine.served, details=details)
+    return _probe(("ready", "not_ready"), health, [check])
+
+
+@blueprint.get("/ready")
+def ready() -> ResponseReturnValue:
+    """Say whether to route here: the next request can be answered, and we are not leaving."""
+    engine = _engine()
+    settings: Settings = current_app.extensions["unbroken.settings"]
+    health = engine.health()
+    leaving = engine.draining and settings.drain_unready
+    checks = [
+        _check("model", healthy=health.can_serve, details=health.reason or "can answer"),
+        _check("drain", healthy=not leaving, details="draining" if leaving else "not draining"),
+    ]
+    return _probe(("ready", "not_ready"), health, checks)
+
+
+@blueprint.get("/status")
+def status() -> ResponseReturnValue:
+    """Say everything that a person would ask."""
+    health = _engine().health()
+    members: dict[str, Any] = {
+        "name": "unbroken", "can_serve": health.can_serve, "stage": health.stage,
+        "reason": health.reason, "uptime_seconds": round(time.monotonic() - _STARTED, 1),
+    }  # fmt: skip
+    return jsonify({**members, **_engine().describe()})
+
+
+@blueprint.get("/")
+def root() -> ResponseReturnValue:
+    """Say who answers: PAI-EAS probes this path unless told otherwise."""
+    settings: Settings = current_app.extensions["unbroken.settings"]
+    return jsonify(name="unbroken", model=settings.model, status="alive")

@@ -1,0 +1,66 @@
+"""Images in, the model's answers out: ``POST /`` and ``POST /predict``."""
+
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+import numpy as np
+from flask import Blueprint, Response, current_app, g, request
+from gevent import get_hub
+
+from app import errors, images
+from app.engine.client import Answer, EngineClient
+from app.images import InputSpec
+from app.settings import Settings
+from app.web import body
+
+blueprint = Blueprint("predict", __name__)
+
+
+@blueprint.post("/")
+@blueprint.post("/predict")
+def predict() -> Response:
+    """Answer one image with its result, many with a list of results in order."""
+    settings: Settings = current_app.extensions["unbroken.settings"]
+    engine: EngineClient = current_app.extensions["unbroken.engine"]
+    deadline: float = g.began + settings.request_timeout_seconds
+    spec = engine.input_spec(deadline)
+    with ExitStack() as held:
+        held.enter_context(engine.hold_bytes(request.content_length or settings.max_body_mb << 20))
+        content = body.read(request, settings, deadline)
+        posted = body.images_of(content, request, settings.max_images)
+        held.enter_context(engine.admit(len(posted.files)))
+        began = time.monotonic()
+        pixels = [
+            _decode(engine, file, spec, settings, index if posted.many else None)
+            for index, file in enumerate(posted.files)
+        ]
+        g.decode_ms = round(1000 * (time.monotonic() - began), 3)
+        g.answer = engine.predict(pixels, deadline)
+    return _respond(g.answer, many=posted.many)
+
+
+def _decode(
+    engine: EngineClient, file: bytes, spec: InputSpec, settings: Settings, index: int | None
+) -> np.ndarray:
+    opened = images.open_image(file, settings.max_pixels, index)
+    with engine.hold_bytes(images.footprint(opened)):
+        # A native thread: Pillow releases the GIL, and the hub goes on turning.
+        array: np.ndarray = get_hub().threadpool.apply(
+            images.to_array, (opened, spec, settings.max_pixels, index)
+        )
+    return array
+
+
+def _respond(answer: Answer, *, many: bool) -> Response:
+    results: Sequence[bytes] = answer.results
+    value = b"[" + b", ".join(results) + b"]" if many else results[0]
+    response = Response(
+        b'{"%s": %s}' % (answer.result_key.encode(), value), mimetype="application/json"
+    )
+    response.headers["X-Model-Version"] = answer.version
+    response.headers["Server-Timing"] = (
+        f"decode;dur={g.decode_ms}, queue;dur={answer.queue_ms}, "
+        f"inference;dur={answer.inference_ms}"
+    )
+    return response
