@@ -12,7 +12,7 @@ import os
 import socket
 import sys
 
-from app import errors, logs, probe, reference, state_dir
+from app import logs, probe, reference, state_dir
 from app.settings import Settings, SettingsError
 
 
@@ -52,7 +52,7 @@ def _show(arguments: argparse.Namespace, settings: Settings) -> int:
     if arguments.command == "probe":
         code, text = probe.probe(arguments.name, settings)
     elif arguments.command == "errors":
-        text = errors.markdown_table()
+        text = reference.errors_markdown()
     elif arguments.markdown:
         text = reference.settings_markdown()
     else:

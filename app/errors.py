@@ -209,12 +209,3 @@ BY_CODE: dict[str, type[ServingError]] = {error.code: error for error in ALL}
 def from_code(code: str, message: str) -> ServingError:
     """Return the error that a code on the wire stands for; an unknown one is ``internal``."""
     return BY_CODE.get(code, Internal)(message)
-
-
-def markdown_table() -> str:
-    """Return docs/reference/errors.md's table."""
-    rows = ["| status | `code` | meaning | `Retry-After` |", "|---|---|---|---|"]
-    for error in sorted(ALL, key=lambda e: e.status):
-        retry = f"{error.retry_after} s" if error.retry_after else ""
-        rows.append(f"| {error.status} | `{error.code}` | {error.meaning} | {retry} |")
-    return "\n".join(rows) + "\n"

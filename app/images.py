@@ -2,10 +2,46 @@
 
 The array is what torchvision's own transform would see after its resize and crop, before the
 conversion to float: those last steps run on the device, for the whole batch.
+
+Several threads decode at once; nothing here keeps state, and Pillow drops the GIL while it
+decompresses and resizes.
 """
 
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+from PIL import ExifTags, Image, TiffImagePlugin, WebPImagePlugin  # noqa: F401
+
+from app.errors import ClientError, ImageTooLarge, ImageUnreadable
+
+Pixels = npt.NDArray[np.uint8]
+
+# MPO, the cameras' JPEG with several pictures, is opened by Pillow's JPEG plugin.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+# A progressive JPEG has about ten scans; each costs a pass over all pixels for a few bytes.
+MAX_JPEG_SCANS = 100
+# The start of a scan: marker, length and number of components, which must agree.
+_SCAN_STARTS = tuple(b"\xff\xda\x00" + bytes((6 + 2 * n, n)) for n in (1, 2, 3, 4))
+# EXIF 2.32, tag 0x0112: how to turn the stored picture upright.
+_UPRIGHT = dict(enumerate((
+    Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180, Image.Transpose.FLIP_TOP_BOTTOM,
+    Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_270, Image.Transpose.TRANSVERSE,
+    Image.Transpose.ROTATE_90,
+), start=2))  # fmt: skip
+_TILE_WIDTH, _TILE_LENGTH = 322, 323  # TIFF 6.0, section 15
+
+# The other plugins: now, rather than in the first requests' threads.
+Image.preinit()
+# MAX_PIXELS is the only limit: Pillow's own would refuse what the operator allowed.
+Image.MAX_IMAGE_PIXELS = None
+# Clients' files must not write to our log; catch_warnings would not be safe between threads.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 @dataclass(frozen=True)
@@ -32,4 +68,200 @@ class InputSpec:
     @classmethod
     def from_json(cls, members: dict[str, Any]) -> Self:
         """Return the spec that ``to_json`` wrote (JSON has lists where we have tuples)."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in members.items()})
+        fields: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in members.items()
+        }
+        return cls(**fields)
+
+
+def decode(content: bytes, spec: InputSpec, max_pixels: int, index: int | None = None) -> Pixels:
+    """Return ``to_array(open_image(content))``, for callers that need no look at the header."""
+    return to_array(open_image(content, max_pixels, index), spec, max_pixels, index)
+
+
+def open_image(content: bytes, max_pixels: int, index: int | None = None) -> Image.Image:
+    """Read an image file's header; no pixel is decoded.
+
+    Args:
+        content: the file. Its name and content type play no part: the bytes decide.
+        max_pixels: the largest width * height that is let in.
+        index: position in the request, from 0; goes into the error's details.
+
+    Returns:
+        The first frame, not loaded, with ``size`` as stored (before the EXIF orientation).
+
+    Raises:
+        ImageUnreadable: empty, not one of FORMATS, or a broken header.
+        ImageTooLarge: more than ``max_pixels``.
+    """
+    if not content:
+        raise ImageUnreadable("The image is empty: it has 0 bytes.", **_details(index))
+    # Pillow's WebP plugin allocates the whole canvas when it opens a file: look before it does.
+    _check_pixels(_webp_size(content), max_pixels, index)
+    with _unreadable(
+        "The bytes are no JPEG, PNG, WebP, GIF, BMP or TIFF image, or its header is damaged or "
+        "truncated.",
+        index,
+    ):
+        image = Image.open(io.BytesIO(content), formats=FORMATS)
+        _check_pixels(image.size, max_pixels, index)
+        if isinstance(image, TiffImagePlugin.TiffImageFile):
+            # libtiff decodes whole tiles, and a tile may be far larger than the image.
+            tags = image.tag_v2
+            tile = int(tags.get(_TILE_WIDTH, 0)), int(tags.get(_TILE_LENGTH, 0))
+            _check_pixels(tile, max_pixels, index)
+    if min(image.size) < 1:
+        raise ImageUnreadable("The image has no pixels.", **_details(index))
+    if image.info.get("progressive") and sum(map(content.count, _SCAN_STARTS)) > MAX_JPEG_SCANS:
+        raise ImageUnreadable("The JPEG has far too many scans.", **_details(index))
+    return image
+
+
+def footprint(image: Image.Image) -> int:
+    """Return the bytes of pixels that decoding an opened image holds, for admission.
+
+    Four a pixel: Pillow pads RGB to four, and no mode has more. While an image that is not
+    plain RGB is converted or turned, its source and its result are held for a moment together.
+    """
+    return image.width * image.height * 4
+
+
+def to_array(
+    image: Image.Image, spec: InputSpec, max_pixels: int, index: int | None = None
+) -> Pixels:
+    """Decode an opened image, turn it upright, convert, resize and crop it.
+
+    Bit-identical to ``resize``, ``center_crop`` and ``pil_to_tensor`` of
+    torchvision.transforms.functional on the converted image. Transparency becomes white, 16
+    bits become 8, as ``_converted`` says.
+
+    Args:
+        image: what ``open_image`` returned; use it once.
+        spec: the model's input.
+        max_pixels: also bounds the resized image, which a very long one would exceed.
+        index: as for ``open_image``.
+
+    Returns:
+        A C-contiguous, writable uint8 array of shape (H, W, 3), or (H, W, 1) for mode ``L``.
+
+    Raises:
+        ImageUnreadable: truncated or damaged.
+        ImageTooLarge: too long and thin to be resized.
+    """
+    if isinstance(spec.resize, int):
+        # Small limits must not refuse ordinary shapes that the model itself enlarges.
+        limit = max(max_pixels, 4 * spec.resize**2)
+        _check_pixels(_resized_size(image.size, spec.resize), limit, index, "resized ")
+    with _unreadable("The image is truncated or damaged.", index):
+        image.load()
+        turn = _UPRIGHT.get(_orientation(image))
+        image = _converted(image, spec.mode)
+        if turn is not None:
+            image = image.transpose(turn)
+        if spec.resize is not None:
+            size = _resized_size(image.size, spec.resize)
+            image = image.resize(size, Image.Resampling[spec.interpolation.upper()])
+        if spec.crop is not None:
+            image = image.crop(_crop_box(image.size, spec.crop))
+        pixels = np.array(image, dtype=np.uint8, order="C")
+    return pixels.reshape(image.height, image.width, -1)
+
+
+def _details(index: int | None) -> dict[str, object]:
+    return {} if index is None else {"index": index}
+
+
+@contextmanager
+def _unreadable(sentence: str, index: int | None) -> Iterator[None]:
+    """Turn whatever Pillow raises into ImageUnreadable with this sentence.
+
+    Hostile files make it raise nearly anything: OSError, SyntaxError, struct.error, KeyError,
+    MemoryError for impossible sizes. Its texts can hold addresses, so they are only chained.
+    """
+    try:
+        yield
+    except ClientError:
+        raise
+    except Exception as error:
+        raise ImageUnreadable(sentence, **_details(index)) from error
+
+
+def _check_pixels(size: tuple[int, int], limit: int, index: int | None, what: str = "") -> None:
+    width, height = size
+    if width * height > limit:
+        raise ImageTooLarge(
+            f"The {what}image has {width} x {height} pixels, more than the limit of {limit}.",
+            **_details(index),
+        )
+
+
+def _webp_size(content: bytes) -> tuple[int, int]:
+    """Return (width, height) of a WebP's canvas, or (0, 0) for anything else (RFC 9649)."""
+    if content[:4] != b"RIFF" or content[8:12] != b"WEBP" or len(content) < 30:
+        return 0, 0
+    # Where the two sizes start, the bits from one to the next, their own bits, what to add.
+    layouts = {b"VP8X": (24, 24, 24, 1), b"VP8L": (21, 14, 14, 1), b"VP8 ": (26, 16, 14, 0)}
+    start, step, width, more = layouts.get(content[12:16], (30, 0, 0, 0))
+    bits, mask = int.from_bytes(content[start:30], "little"), (1 << width) - 1
+    return (bits & mask) + more, (bits >> step & mask) + more
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # noqa: BLE001
+        # Broken metadata must not cost us a picture that decodes.
+        return 1
+
+
+def _converted(image: Image.Image, mode: str) -> Image.Image:
+    """Return the image in ``mode`` as a person would expect to see it on white paper."""
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        image = Image.fromarray(_to_8_bits(np.asarray(image)))
+    elif image.has_transparency_data:
+        # Through RGBA: Pillow applies a palette's or a colour key's transparency only there.
+        layer = image.convert("RGBA")
+        image = Image.new("RGB", image.size, "white")
+        image.paste(layer, mask=layer)
+    elif image.mode not in ("RGB", "L", "1"):
+        image = image.convert("RGB")  # CMYK, YCbCr, LAB, HSV: none of them converts to L well
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _to_8_bits(values: npt.NDArray[Any]) -> Pixels:
+    """Return grey values of 16 bits, 32 bits or float as 8 bits.
+
+    0..65535 lose the low byte, floats within 0..1 are multiplied by 255, anything else is
+    stretched from its minimum to its maximum. NaN and infinity count as 0.
+    """
+    is_float = values.dtype.kind == "f"
+    if not is_float and values.min() >= 0 and values.max() <= 0xFFFF:
+        return (values >> 8).astype(np.uint8)
+    floats = np.nan_to_num(values.astype(np.float32), copy=False, nan=0, posinf=0, neginf=0)
+    low, high = floats.min(), floats.max()
+    if not (is_float and low >= 0 and high <= 1):
+        span = high / 2 - low / 2  # halves: the difference of two float32 can overflow
+        floats = (floats / 2 - low / 2) / (span or 1)
+    scaled: Pixels = np.rint(floats * 255).astype(np.uint8)
+    return scaled
+
+
+def _resized_size(size: tuple[int, int], resize: int | tuple[int, int]) -> tuple[int, int]:
+    """Return (width, height) after torchvision's Resize, rounding included."""
+    if not isinstance(resize, int):
+        return resize[1], resize[0]
+    width, height = size
+    if width <= height:
+        return resize, int(resize * height / width)
+    return int(resize * width / height), resize
+
+
+def _crop_box(size: tuple[int, int], crop: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Return torchvision's centre crop as Pillow's box; Pillow fills what is outside with 0."""
+    width, height = size
+    # torchvision rounds half to even when it cuts and down when it pads.
+    left, top = (
+        -((wanted - have) // 2) if wanted > have else round((have - wanted) / 2)
+        for wanted, have in ((crop[1], width), (crop[0], height))
+    )
+    return left, top, left + crop[1], top + crop[0]

@@ -1,5 +1,6 @@
-"""The settings as tables: for a terminal, and for docs/reference/settings.md."""
+"""The declarations as tables: for a terminal, and for the generated pages of docs/reference/."""
 
+from app import errors
 from app.settings import Settings, declarations
 
 
@@ -26,8 +27,38 @@ def settings_in_force(settings: Settings) -> str:
     )
 
 
+_SETTINGS_PAGE = """\
+# Settings
+
+Environment variables, read once at the start. A wrong value stops the start with a sentence that
+names the variable, the value and what is allowed. `python -m app settings` shows the values in
+force and where each came from. Written by `make docs` from `app/settings.py`.
+
+"""
+
+_ERRORS_PAGE = """\
+# Errors
+
+Every error is JSON, with a stable `code` and a `message` for people:
+
+    {"error": {"code": "image_unreadable", "message": "…", "index": 1, "request_id": "…"}}
+
+`index` says which of several images it is about. Written by `make docs` from `app/errors.py`.
+
+"""
+
+
+def errors_markdown() -> str:
+    """Return docs/reference/errors.md."""
+    rows = ["| status | `code` | meaning | `Retry-After` |", "|---|---|---|---|"]
+    for error in sorted(errors.ALL, key=lambda e: e.status):
+        retry = f"{error.retry_after} s" if error.retry_after else ""
+        rows.append(f"| {error.status} | `{error.code}` | {error.meaning} | {retry} |")
+    return _ERRORS_PAGE + "\n".join(rows) + "\n"
+
+
 def settings_markdown() -> str:
-    """Return docs/reference/settings.md's table."""
+    """Return docs/reference/settings.md."""
     rows = ["| name | default | allowed | meaning |", "|---|---|---|---|"]
     for declared in declarations():
         meta = declared.metadata
@@ -36,4 +67,4 @@ def settings_markdown() -> str:
         if isinstance(meta["default"], str):
             default = f"`{meta['default']}`"
         rows.append(f"| {names} | {default} | {meta['kind'].allowed} | {meta['meaning']} |")
-    return "\n".join(rows) + "\n"
+    return _SETTINGS_PAGE + "\n".join(rows) + "\n"

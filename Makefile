@@ -1,0 +1,113 @@
+# The verbs of this project; `make` alone lists them.
+# They need make and Python 3.11 to 3.14 with its venv module; the rest goes into .venv.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+# What has been done is stamped inside the virtual environment, so that it is forgotten with it.
+MADE := $(VENV)/made
+RUNTIME := $(VENV)/installed
+TESTING := $(VENV)/installed-test
+REQUIREMENTS := pyproject.toml setup.cfg constraints.txt
+
+# Scripts in a virtual environment hold its path: one that was moved or copied counts as not made.
+ifneq ($(shell cat $(MADE) 2>/dev/null),$(CURDIR))
+.PHONY: $(MADE)
+endif
+
+.PHONY: help serve test lint test-gpu test-container docs clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo 'make serve           install what is needed and serve the bundled model on port 8080;'
+	@echo '                     settings are environment variables: MODEL=torchvision/resnet18 PORT=9000 make serve'
+	@echo 'make test            lint, then every test that needs neither root nor a GPU'
+	@echo 'make lint            ruff, mypy, import-linter, shellcheck, hadolint'
+	@echo 'make test-gpu        the tests that need an NVIDIA GPU'
+	@echo 'make test-container  the checks of the image'
+	@echo 'make docs            write docs/reference/ anew from the code'
+	@echo 'make clean           remove .venv and everything else that make made'
+	@echo
+	@echo 'PYTHON=/path/to/python3 chooses the interpreter that .venv is made with.'
+
+serve: $(RUNTIME)
+	@if [ -t 1 ]; then export LOG_FORMAT="$${LOG_FORMAT:-text}"; fi; \
+	export PATH="$(CURDIR)/$(BIN):$$PATH"; exec sh run.sh
+
+test: lint
+	$(BIN)/pytest
+
+lint: $(TESTING)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/shellcheck run.sh .ci/run
+	$(BIN)/hadolint Dockerfile
+
+test-gpu: $(TESTING)
+	$(BIN)/pytest -m gpu
+
+# So far the Dockerfile alone; no test builds the image yet.
+test-container: $(TESTING)
+	$(BIN)/hadolint Dockerfile
+
+docs: $(RUNTIME)
+	$(BIN)/python -m app settings --markdown > docs/reference/settings.md.new
+	$(BIN)/python -m app errors --markdown > docs/reference/errors.md.new
+	@cd docs/reference && mv settings.md.new settings.md && mv errors.md.new errors.md
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The interpreter: PYTHON, or the first of these that is new and old enough and has venv.
+define find_python
+usable() { \
+	"$$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null; \
+}; \
+complete() { "$$1" -c 'import ensurepip, venv' 2>/dev/null; }; \
+python=; incomplete=; \
+for candidate in $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11); do \
+	usable "$$candidate" || continue; \
+	if complete "$$candidate"; then python=$$candidate; break; fi; \
+	incomplete=$${incomplete:-$$candidate}; \
+done; \
+if [ -z "$$python$$incomplete" ]; then \
+	found=$$($(or $(PYTHON),python3) --version 2>&1) || found='no Python'; \
+	echo "Python 3.11 to 3.14 is needed and $(or $(PYTHON),python3) is $$found:" \
+		"apt install python3 python3-venv (Debian 12, Ubuntu 24.04 or newer)," \
+		"or name another with PYTHON=/path/to/python3." >&2; \
+	exit 1; \
+fi; \
+if [ -z "$$python" ]; then \
+	version=$$("$$incomplete" -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+	echo "$$incomplete lacks its venv module: apt install python$$version-venv" >&2; \
+	exit 1; \
+fi
+endef
+
+# One that is already here, whole and made for this directory is kept. One that was not finished
+# is thrown away at once: it would look complete.
+$(MADE):
+	@case "$$($(VENV)/bin/pip --version 2>/dev/null)" in \
+	*" $(CURDIR)/$(VENV)/"*) echo 'Using the $(VENV) that is here.';; \
+	*)	$(find_python); \
+		echo "Making $(VENV) with $$("$$python" --version) ($$(command -v "$$python")) ..."; \
+		trap 'exit 1' INT TERM HUP; \
+		trap 'rm -rf $(VENV)' EXIT; \
+		rm -rf $(VENV) && "$$python" -m venv $(VENV) || exit 1; \
+		trap - EXIT;; \
+	esac
+	@echo '$(CURDIR)' > $@
+
+$(RUNTIME): $(MADE) $(REQUIREMENTS)
+	@echo 'Installing what the server needs (the first time: torch with CUDA, SIZE to download) ...'
+	$(PIP) install --constraint constraints.txt --editable .
+	@touch $@
+
+$(TESTING): $(RUNTIME)
+	@echo 'Installing what the tests need ...'
+	$(PIP) install --constraint constraints.txt --editable '.[test]'
+	@touch $@

@@ -1,0 +1,95 @@
+"""Tiny models that misbehave on purpose, for the real server: ``MODEL=tests.stubs.models:Slow``.
+
+A marked image is one whose first pixel is pure red (255, 0, 0).
+"""
+
+import os
+import time
+from typing import Any
+
+import torch
+
+from app.images import InputSpec
+from app.models.interface import Weights
+from app.models.weights import WeightsError
+
+MARK = (255, 0, 0)
+
+
+class Echo:
+    """Answers the image's first pixel: proves that answers are not mixed up."""
+
+    name = "echo"
+    result_key = "pixel"
+    input_spec = InputSpec(mode="RGB", resize=(8, 8))
+    version = "stub"
+
+    def load(self, device: torch.device, weights: Weights) -> None:
+        """Nothing to load."""
+
+    def predict(self, batch: torch.Tensor) -> torch.Tensor:
+        """Return the first pixel of each image."""
+        return batch[:, :, 0, 0]
+
+    def postprocess(self, outputs: torch.Tensor) -> list[Any]:
+        """Return lists of three numbers."""
+        return outputs.tolist()
+
+
+def _marked(batch: torch.Tensor) -> bool:
+    return any(tuple(pixel) == MARK for pixel in batch[:, :, 0, 0].tolist())
+
+
+class Slow(Echo):
+    """Takes 0.3 seconds a batch."""
+
+    def predict(self, batch: torch.Tensor) -> torch.Tensor:
+        """Sleep, then echo."""
+        time.sleep(0.3)
+        return super().predict(batch)
+
+
+class Exits(Slow):
+    """Ends its process when it sees a marked image."""
+
+    def predict(self, batch: torch.Tensor) -> torch.Tensor:
+        """Exit, or echo slowly."""
+        if _marked(batch):
+            os._exit(3)
+        return super().predict(batch)
+
+
+class Hangs(Echo):
+    """Never returns from a marked image."""
+
+    def predict(self, batch: torch.Tensor) -> torch.Tensor:
+        """Hang, or echo."""
+        if _marked(batch):
+            time.sleep(3600)
+        return super().predict(batch)
+
+
+class Raises(Echo):
+    """Raises on a marked image, and answers the number of images wrongly on none."""
+
+    def predict(self, batch: torch.Tensor) -> torch.Tensor:
+        """Raise, or echo."""
+        if _marked(batch):
+            raise RuntimeError("a secret of the model")
+        return super().predict(batch)
+
+
+class LoadsSlowly(Echo):
+    """Takes a minute to load."""
+
+    def load(self, device: torch.device, weights: Weights) -> None:
+        """Sleep."""
+        time.sleep(60)
+
+
+class NeverLoads(Echo):
+    """Fails to load."""
+
+    def load(self, device: torch.device, weights: Weights) -> None:
+        """Raise."""
+        raise WeightsError("the weights are made of cheese")

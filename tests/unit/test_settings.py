@@ -1,0 +1,84 @@
+"""Settings: declared once, checked at the start, and a wrong one says what is allowed."""
+
+from pathlib import Path
+
+import pytest
+
+from app import reference
+from app.settings import Settings, SettingsError, declarations
+
+DOCS = Path(__file__).parent.parent.parent / "docs" / "reference"
+
+
+def test_the_defaults_stand_without_an_environment() -> None:
+    settings = Settings.read({})
+    assert (settings.port, settings.drain_seconds, settings.graceful_seconds) == (8080, 60, 25)
+    assert settings.state_dir == "/tmp/unbroken-8080"
+    assert set(settings.origin.values()) == {"default"}
+
+
+def test_an_empty_value_counts_as_unset() -> None:
+    assert Settings.read({"PORT": "", "MODEL_PATH": " "}) == Settings.read({})
+
+
+def test_a_value_says_where_it_came_from() -> None:
+    settings = Settings.read({"PORT": "9000", "AIP_HTTP_PORT": "7000"})
+    assert (settings.port, settings.origin["port"]) == (7000, "environment (AIP_HTTP_PORT)")
+    assert Settings.read({"PORT": "9000"}).state_dir == "/tmp/unbroken-9000"
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"PORT": "eighty"}, {"PORT": "0"}, {"PORT": "65536"}, {"WORKERS": "0"},
+        {"DRAIN_SECONDS": "1.5"}, {"DRAIN_SECONDS": "-1"}, {"DRAIN_UNREADY": "maybe"},
+        {"MODEL": "resnet18"}, {"MODEL": "torchvision/"}, {"MODEL_PATH": "weights.pkl"},
+        {"DEVICE": "tpu"}, {"DEVICE": "cuda:0,cpu"}, {"MAX_BATCH": "0"},
+        {"REQUEST_TIMEOUT_SECONDS": "nan"}, {"REQUEST_TIMEOUT_SECONDS": "inf"},
+        {"LOG_LEVEL": "LOUD"}, {"LOG_FORMAT": "xml"},
+        {"STATE_DIR": "relative"}, {"STATE_DIR": "/tmp/" + "x" * 80},
+    ],
+)  # fmt: skip
+def test_a_wrong_value_names_the_variable_the_value_and_what_is_allowed(
+    environ: dict[str, str],
+) -> None:
+    [(name, value)] = environ.items()
+    with pytest.raises(SettingsError, match=rf"{name}={value}.*allowed is"):
+        Settings.read(environ)
+
+
+@pytest.mark.parametrize(
+    ("environ", "numbers"),
+    [
+        ({"GRACEFUL_SECONDS": "22"}, ("GRACEFUL_SECONDS=22", "= 23 ")),
+        ({"HANG_SECONDS": "11"}, ("HANG_SECONDS=11", "(22)", "(20)")),
+        ({"PLATFORM_GRACE_SECONDS": "87"}, ("PLATFORM_GRACE_SECONDS=87", "= 88 ")),
+    ],
+)
+def test_deadlines_that_contradict_each_other_name_the_numbers(
+    environ: dict[str, str], numbers: tuple[str, ...]
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.read(environ)
+    assert all(number in str(caught.value) for number in numbers)
+
+
+def test_deadlines_that_just_fit_are_accepted() -> None:
+    assert Settings.read({"PLATFORM_GRACE_SECONDS": "88"}).platform_grace_seconds == 88
+
+
+def test_a_secret_is_shown_nowhere() -> None:
+    settings = Settings.read({"AUTH_TOKEN": "hush"})
+    assert settings.auth_token == "hush"
+    assert "hush" not in repr(settings)
+    assert "hush" not in reference.settings_in_force(settings)
+
+
+def test_every_variable_has_a_meaning_and_shows_in_the_table() -> None:
+    table = reference.settings_in_force(Settings.read({}))
+    assert all(declared.metadata["meaning"].endswith(".") for declared in declarations())
+    assert all(declared.name.upper() in table for declared in declarations())
+
+
+def test_the_reference_page_is_what_the_declarations_say() -> None:
+    assert (DOCS / "settings.md").read_text() == reference.settings_markdown()
