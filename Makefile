@@ -31,9 +31,10 @@ help:
 	@echo
 	@echo 'PYTHON=/path/to/python3 chooses the interpreter that .venv is made with.'
 
+# PYTHON is what .venv was made with, and no longer of interest: run.sh takes the one of .venv.
 serve: $(RUNTIME)
 	@if [ -t 1 ]; then export LOG_FORMAT="$${LOG_FORMAT:-text}"; fi; \
-	export PATH="$(CURDIR)/$(BIN):$$PATH"; exec sh run.sh
+	export PATH="$(CURDIR)/$(BIN):$$PATH" PYTHON=python3; exec sh run.sh
 
 test: lint
 	$(BIN)/pytest

@@ -1,10 +1,8 @@
 """Bytes of an image file in, a uint8 array out. Runs in the HTTP workers' decoder threads.
 
 The array is what torchvision's own transform would see after its resize and crop, before the
-conversion to float: those last steps run on the device, for the whole batch.
-
-Several threads decode at once; nothing here keeps state, and Pillow drops the GIL while it
-decompresses and resizes.
+conversion to float: those last steps run on the device, for the whole batch. Several threads
+decode at once: nothing here keeps state, and Pillow drops the GIL while it works.
 """
 
 import io
@@ -68,10 +66,8 @@ class InputSpec:
     @classmethod
     def from_json(cls, members: dict[str, Any]) -> Self:
         """Return the spec that ``to_json`` wrote (JSON has lists where we have tuples)."""
-        fields: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in members.items()
-        }
-        return cls(**fields)
+        values = ((k, tuple(v) if isinstance(v, list) else v) for k, v in members.items())
+        return cls(**dict[str, Any](values))
 
 
 def decode(content: bytes, spec: InputSpec, max_pixels: int, index: int | None = None) -> Pixels:
@@ -88,7 +84,7 @@ def open_image(content: bytes, max_pixels: int, index: int | None = None) -> Ima
         index: position in the request, from 0; goes into the error's details.
 
     Returns:
-        The first frame, not loaded, with ``size`` as stored (before the EXIF orientation).
+        The first frame, not loaded, its size as stored (before the EXIF orientation).
 
     Raises:
         ImageUnreadable: empty, not one of FORMATS, or a broken header.
@@ -99,9 +95,7 @@ def open_image(content: bytes, max_pixels: int, index: int | None = None) -> Ima
     # Pillow's WebP plugin allocates the whole canvas when it opens a file: look before it does.
     _check_pixels(_webp_size(content), max_pixels, index)
     with _unreadable(
-        "The bytes are no JPEG, PNG, WebP, GIF, BMP or TIFF image, or its header is damaged or "
-        "truncated.",
-        index,
+        "The bytes are no JPEG, PNG, WebP, GIF, BMP or TIFF image, or a truncated one.", index
     ):
         image = Image.open(io.BytesIO(content), formats=FORMATS)
         _check_pixels(image.size, max_pixels, index)
@@ -120,8 +114,8 @@ def open_image(content: bytes, max_pixels: int, index: int | None = None) -> Ima
 def footprint(image: Image.Image) -> int:
     """Return the bytes of pixels that decoding an opened image holds, for admission.
 
-    Four a pixel: Pillow pads RGB to four, and no mode has more. While an image that is not
-    plain RGB is converted or turned, its source and its result are held for a moment together.
+    Pillow keeps RGB in four bytes, and no mode in more. While one that is not upright RGB is
+    converted or turned, its source and its result are held together: twice as much for a moment.
     """
     return image.width * image.height * 4
 
@@ -131,9 +125,8 @@ def to_array(
 ) -> Pixels:
     """Decode an opened image, turn it upright, convert, resize and crop it.
 
-    Bit-identical to ``resize``, ``center_crop`` and ``pil_to_tensor`` of
-    torchvision.transforms.functional on the converted image. Transparency becomes white, 16
-    bits become 8, as ``_converted`` says.
+    Bit-identical to torchvision.transforms.functional's ``resize``, ``center_crop`` and
+    ``pil_to_tensor`` on the converted image.
 
     Args:
         image: what ``open_image`` returned; use it once.
@@ -149,7 +142,7 @@ def to_array(
         ImageTooLarge: too long and thin to be resized.
     """
     if isinstance(spec.resize, int):
-        # Small limits must not refuse ordinary shapes that the model itself enlarges.
+        # A small limit must not refuse what the model itself enlarges.
         limit = max(max_pixels, 4 * spec.resize**2)
         _check_pixels(_resized_size(image.size, spec.resize), limit, index, "resized ")
     with _unreadable("The image is truncated or damaged.", index):
@@ -159,8 +152,8 @@ def to_array(
         if turn is not None:
             image = image.transpose(turn)
         if spec.resize is not None:
-            size = _resized_size(image.size, spec.resize)
-            image = image.resize(size, Image.Resampling[spec.interpolation.upper()])
+            method = Image.Resampling[spec.interpolation.upper()]
+            image = image.resize(_resized_size(image.size, spec.resize), method)
         if spec.crop is not None:
             image = image.crop(_crop_box(image.size, spec.crop))
         pixels = np.array(image, dtype=np.uint8, order="C")
@@ -175,8 +168,8 @@ def _details(index: int | None) -> dict[str, object]:
 def _unreadable(sentence: str, index: int | None) -> Iterator[None]:
     """Turn whatever Pillow raises into ImageUnreadable with this sentence.
 
-    Hostile files make it raise nearly anything: OSError, SyntaxError, struct.error, KeyError,
-    MemoryError for impossible sizes. Its texts can hold addresses, so they are only chained.
+    Hostile files make it raise nearly anything: OSError, SyntaxError, struct.error, even
+    MemoryError. Its texts can hold addresses, so they are only chained.
     """
     try:
         yield

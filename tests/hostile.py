@@ -63,7 +63,7 @@ def _damaged() -> dict[str, tuple[bytes, set[str]]]:
     floats[2, 3], floats[4, 4] = np.inf, 3e38
     return {
         "png_bad_header_crc": (png[:29] + b"\0\0\0\0" + png[33:], UNREADABLE),
-        "png_bad_data_crc": (_png(64, 48, zlib.compress(bytes(48 * 193)), crc=7), UNREADABLE | {"ok"}),
+        "png_bad_data_crc": (_png(64, 48, zlib.compress(bytes(9264)), crc=7), UNREADABLE | {"ok"}),
         "png_broken_data": (_png(64, 48, b"this is not zlib"), UNREADABLE),
         "png_short_data": (_png(64, 48, zlib.compress(bytes(100))), UNREADABLE),
         "png_no_data": (_png(64, 48, None), UNREADABLE),
@@ -74,6 +74,7 @@ def _damaged() -> dict[str, tuple[bytes, set[str]]]:
         "jpeg_many_scans": (_many_scans(), UNREADABLE),
         "jpeg_bad_exif": (_saved(photo, "JPEG", exif=b"Exif\0\0" + noise), {"ok"}),
         "jpeg_bad_mpf": (_bad_mpf(jpeg), UNREADABLE | {"ok"}),
+        "gif_size_zero": (b"GIF89a" + bytes(4) + b"\x80" + bytes(8) + b"," + bytes(9), UNREADABLE),
         "gif_no_frame": (b"GIF89a\x10\0\x10\0\x80\0\0" + bytes(6) + b";", UNREADABLE),
         "tiff_looping_directory": (_looping(tiff), UNREADABLE | {"ok"}),
         "tiff_directory_outside": (b"II*\0\xff\xff\xff\x7f", UNREADABLE),
@@ -147,12 +148,12 @@ def _photo(width: int, height: int, seed: int = 0) -> Image.Image:
     """Return smooth colours with finer and weaker detail upon them."""
     noise = np.random.default_rng(seed)
     pixels = np.zeros((height, width, 3), np.float32)
-    for cell, weight in ((96, 1.0), (24, 0.5), (6, 0.25), (2, 0.2)):
+    for cell, weight in ((96, 1.0), (24, 0.5), (6, 0.3), (2, 0.3)):
         shape = (height // cell + 2, width // cell + 2, 3)
         layer = Image.fromarray(noise.integers(0, 256, shape, np.uint8))
         scaled = layer.resize((width, height), Image.Resampling.BICUBIC)
         pixels += weight * np.asarray(scaled, np.float32)
-    return Image.fromarray((pixels / 1.95).astype(np.uint8))
+    return Image.fromarray((pixels / 2.1).astype(np.uint8))
 
 
 def _saved(image: Image.Image, format: str, **options: object) -> bytes:  # noqa: A002
@@ -162,8 +163,8 @@ def _saved(image: Image.Image, format: str, **options: object) -> bytes:  # noqa
 
 
 def _chunk(kind: bytes, data: bytes, crc: int | None = None) -> bytes:
-    right = zlib.crc32(kind + data)
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", right if crc is None else crc)
+    crc = zlib.crc32(kind + data) if crc is None else crc
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", crc)
 
 
 def _png(

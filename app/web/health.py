@@ -1,10 +1,10 @@
 """What the server says of itself. Answers from what is known: no GPU, no queue, no waiting."""
 
+import json
 import time
 from typing import Any
 
-from flask import Blueprint, current_app, jsonify
-from flask.typing import ResponseReturnValue
+from flask import Blueprint, Response, current_app
 
 from app.engine.client import EngineClient
 from app.lifecycle import Health
@@ -19,6 +19,11 @@ def _engine() -> EngineClient:
     return engine
 
 
+def _json(members: dict[str, Any], status: int = 200) -> Response:
+    # Spaced as the platforms' pages print it: some probes compare text.
+    return Response(json.dumps(members), status, mimetype="application/json")
+
+
 def _check(name: str, *, healthy: bool, details: str) -> dict[str, str]:
     status = "healthy" if healthy else "unhealthy"
     return {"name": name, "status": status, "details": details}
@@ -26,24 +31,24 @@ def _check(name: str, *, healthy: bool, details: str) -> dict[str, str]:
 
 def _probe(
     words: tuple[str, str], health: Health, checks: list[dict[str, str]]
-) -> ResponseReturnValue:
+) -> Response:
     passed = all(check["status"] == "healthy" for check in checks)
     members = {"status": words[not passed], "stage": health.stage, "checks": checks}
-    return jsonify(members), 200 if passed else 503
+    return _json(members, 200 if passed else 503)
 
 
 @blueprint.get("/health")
-def modelarts() -> ResponseReturnValue:
+def modelarts() -> Response:
     """Say whether the model can answer, in ModelArts' words; draining does not matter."""
     health = _engine().health()
     if health.can_serve:
-        return jsonify(health="true")
+        return _json({"health": "true"})
     # Never another 2xx or a 3xx: every platform's probe reads those as healthy.
-    return jsonify(health="false", reason=health.reason), 503
+    return _json({"health": "false", "reason": health.reason}, 503)
 
 
 @blueprint.get("/live")
-def live() -> ResponseReturnValue:
+def live() -> Response:
     """Say whether a restart would help: this loop turns, and the supervisor is there."""
     engine = _engine()
     check = _check("supervisor", healthy=engine.supervisor_lives(), details="engine supervisor")
@@ -51,7 +56,7 @@ def live() -> ResponseReturnValue:
 
 
 @blueprint.get("/startup")
-def startup() -> ResponseReturnValue:
+def startup() -> Response:
     """Say whether the model has been ready once."""
     engine = _engine()
     health = engine.health()
@@ -61,7 +66,7 @@ def startup() -> ResponseReturnValue:
 
 
 @blueprint.get("/ready")
-def ready() -> ResponseReturnValue:
+def ready() -> Response:
     """Say whether to route here: the next request can be answered, and we are not leaving."""
     engine = _engine()
     settings: Settings = current_app.extensions["unbroken.settings"]
@@ -75,18 +80,18 @@ def ready() -> ResponseReturnValue:
 
 
 @blueprint.get("/status")
-def status() -> ResponseReturnValue:
+def status() -> Response:
     """Say everything that a person would ask."""
     health = _engine().health()
     members: dict[str, Any] = {
         "name": "unbroken", "can_serve": health.can_serve, "stage": health.stage,
         "reason": health.reason, "uptime_seconds": round(time.monotonic() - _STARTED, 1),
     }  # fmt: skip
-    return jsonify({**members, **_engine().describe()})
+    return _json({**members, **_engine().describe()})
 
 
 @blueprint.get("/")
-def root() -> ResponseReturnValue:
+def root() -> Response:
     """Say who answers: PAI-EAS probes this path unless told otherwise."""
     settings: Settings = current_app.extensions["unbroken.settings"]
-    return jsonify(name="unbroken", model=settings.model, status="alive")
+    return _json({"name": "unbroken", "model": settings.model, "status": "alive"})

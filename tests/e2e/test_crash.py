@@ -1,0 +1,99 @@
+"""The engine dies in every way under load, and no request is lost."""
+
+import os
+import signal
+
+from tests.conftest import Start
+from tests.server import Load, Server, png, wait_for
+from tests.stubs.models import MARK
+
+
+def kill_engine(server: Server, number: int = signal.SIGKILL) -> None:
+    """Signal the engine that is ready now."""
+    os.kill(wait_for(server.engines, "an engine")[0], number)
+
+
+def test_no_request_is_lost_when_the_engine_is_killed_under_load(start: Start) -> None:
+    server = start().wait_ready()
+    with Load(server, clients=8) as load:
+        for _ in range(3):
+            load.wait_answers(50)
+            kill_engine(server)
+        load.wait_answers(50)
+    assert load.failures == []
+    assert sum(line["requests"] for line in server.events("replay")) > 0
+
+
+def test_each_request_gets_its_own_answer_across_a_death(start: Start) -> None:
+    server = start(MODEL="tests.stubs.models:Slow", MAX_BATCH=4).wait_ready()
+    with Load(server, clients=6, image=lambda number: png((0, number, 7))) as load:
+        load.wait_answers(6)
+        kill_engine(server)
+        load.wait_answers(12)
+    assert load.failures == []
+    pixels = [reply.json()["pixel"] for reply in load.answers]
+    assert {tuple(pixel) for pixel in pixels} == {(0, number, 7) for number in range(6)}
+
+
+def test_the_request_that_kills_is_refused_after_two_and_its_neighbours_are_answered(
+    start: Start,
+) -> None:
+    server = start(MODEL="tests.stubs.models:Exits").wait_ready()
+    with Load(server, clients=4) as load:
+        load.wait_answers(4)
+        deadly = server.post(png(MARK))
+        load.wait_answers(8)
+    assert (deadly.status, deadly.json()["error"]["code"]) == (500, "request_crashed_engine")
+    assert load.failures == []
+    deaths = [line["cause"] for line in server.events("engine_gone")]
+    assert deaths == ["exit code 3", "exit code 3"]
+
+
+def test_a_model_that_hangs_is_killed_and_the_others_are_answered(start: Start) -> None:
+    server = start(
+        MODEL="tests.stubs.models:Hangs", HANG_SECONDS=1, REQUEST_TIMEOUT_SECONDS=20
+    ).wait_ready()
+    with Load(server, clients=4) as load:
+        load.wait_answers(4)
+        hanging = server.post(png(MARK))
+        load.wait_answers(8)
+    assert hanging.json()["error"]["code"] == "request_crashed_engine"
+    assert load.failures == []
+    assert {line["cause"] for line in server.events("engine_killed")} == {"hang"}
+
+
+def test_a_model_that_raises_answers_500_without_its_secrets_and_lives_on(start: Start) -> None:
+    server = start(MODEL="tests.stubs.models:Raises").wait_ready()
+    reply = server.post(png(MARK))
+    assert (reply.status, reply.json()["error"]["code"]) == (500, "model_error")
+    assert b"secret" not in reply.body
+    assert server.post(png((1, 2, 3))).json() == {"pixel": [1, 2, 3]}
+    assert "a secret of the model" in server.events("batch_failed")[0]["traceback"]
+    assert server.events("engine_gone") == []
+
+
+def test_the_nurserys_death_costs_nothing(start: Start) -> None:
+    server = start().wait_ready()
+    [nursery] = [line["nursery"] for line in server.events("nursery_started")]
+    before = server.engines()
+    with Load(server, clients=4) as load:
+        load.wait_answers(20)
+        os.kill(nursery, signal.SIGKILL)
+        wait_for(lambda: len(server.events("nursery_started")) == 2, "the next nursery")
+        load.wait_answers(20)
+        assert server.engines() == before
+        kill_engine(server)
+        load.wait_answers(20)
+    assert load.failures == []
+
+
+def test_a_request_that_no_engine_answers_in_time_gets_504(start: Start) -> None:
+    server = start(
+        MODEL="tests.stubs.models:Hangs", HANG_SECONDS=2, REQUEST_TIMEOUT_SECONDS=4
+    ).wait_ready()
+    kill_engine(server, signal.SIGSTOP)
+    server.request("GET", "/health")
+    reply = server.request("POST", "/predict", png((1, 1, 1)), Content_Type="image/png")
+    assert reply.status in (200, 504)  # 200 where the successor was faster than the deadline
+    hanging = server.post(png(MARK))
+    assert hanging.json()["error"]["code"] in ("deadline_exceeded", "request_crashed_engine")

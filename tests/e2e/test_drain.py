@@ -1,0 +1,141 @@
+"""The end of the container: orderly, in bounded time, and nothing is lost."""
+
+import http.client
+import os
+import signal
+import socket
+import time
+
+import pytest
+
+from tests.conftest import Start
+from tests.server import Load, png, wait_for
+
+
+@pytest.mark.parametrize("shell", ["dash", "bash"])
+def test_sigterm_under_load_loses_nothing_and_leaves_nothing(start: Start, shell: str) -> None:
+    server = start(shell=shell, DRAIN_SECONDS=2).wait_ready()
+    with Load(server, clients=8) as load:
+        load.wait_answers(50)
+        server.signal(signal.SIGTERM)
+        code = server.wait()
+    assert load.failures == []
+    assert code == 0
+    wait_for(lambda: not server.processes(), "every process of ours to be gone")
+
+
+def test_while_draining_new_connections_are_served_and_told_to_close(start: Start) -> None:
+    server = start(DRAIN_SECONDS=60).wait_ready()
+    server.signal(signal.SIGTERM)
+    wait_for(lambda: server.get("/ready").status == 503, "the drain")
+    reply = server.post(png())
+    assert (reply.status, reply.headers["Connection"]) == (200, "close")
+    assert server.get("/health").status == 200
+    assert (server.state_dir / "draining").exists()
+    server.signal(signal.SIGTERM)
+    assert server.wait() == 0
+
+
+def test_a_response_that_was_running_when_the_drain_began_closes_too(start: Start) -> None:
+    server = start(MODEL="tests.stubs.models:Slow", DRAIN_SECONDS=60).wait_ready()
+    with Load(server, clients=4) as load:
+        load.wait_answers(4)
+        server.signal(signal.SIGTERM)
+        wait_for(lambda: server.get("/ready").status == 503, "the drain")
+        load.wait_answers(8)
+    assert all(reply.headers["Connection"] == "close" for reply in load.answers[-4:])
+    server.signal(signal.SIGTERM)
+    assert server.wait() == 0
+
+
+def test_draining_does_not_matter_to_ready_where_that_is_switched_off(start: Start) -> None:
+    server = start(DRAIN_SECONDS=60, DRAIN_UNREADY="false").wait_ready()
+    server.signal(signal.SIGTERM)
+    wait_for(lambda: server.get("/status").json()["draining"], "the drain")
+    assert server.get("/ready").status == 200
+    server.signal(signal.SIGTERM)
+    assert server.wait() == 0
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_cuts_the_window_short_and_loses_nothing(
+    start: Start, second: signal.Signals
+) -> None:
+    server = start(MODEL="tests.stubs.models:Slow", DRAIN_SECONDS=600).wait_ready()
+    with Load(server, clients=4) as load:
+        load.wait_answers(4)
+        server.signal(signal.SIGTERM)
+        wait_for(lambda: server.get("/ready").status == 503, "the drain")
+        server.signal(second)
+        assert server.wait() == 0
+    assert load.failures == []
+    assert not server.processes()
+
+
+def test_a_stop_while_the_model_loads_is_prompt(start: Start) -> None:
+    server = start(MODEL="tests.stubs.models:LoadsSlowly", DRAIN_SECONDS=600)
+    wait_for(lambda: server.events("stage"), "the load to begin")
+    server.signal(signal.SIGTERM)
+    began = time.monotonic()
+    assert server.wait() == 0
+    assert time.monotonic() - began < 20
+    assert not server.processes()
+
+
+def test_a_stop_before_anything_is_up_is_orderly(start: Start) -> None:
+    server = start()
+    wait_for(lambda: server.events("starting"), "run.sh to begin")
+    server.signal(signal.SIGTERM)
+    assert server.wait() == 0
+    wait_for(lambda: not server.processes(), "every process of ours to be gone")
+
+
+def test_idle_connections_do_not_hold_the_stop(start: Start) -> None:
+    server = start(DRAIN_SECONDS=0, IDLE_CLOSE_SECONDS=0.5, GRACEFUL_SECONDS=60).wait_ready()
+    idle = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(8)]
+    kept = http.client.HTTPConnection("127.0.0.1", server.port)
+    kept.request("GET", "/live")
+    kept.getresponse().read()
+    began = time.monotonic()
+    server.signal(signal.SIGTERM)
+    assert server.wait() == 0
+    assert time.monotonic() - began < 30, "not the whole graceful timeout"
+    assert [sock.recv(1) for sock in idle] == [b""] * 8
+    for sock in idle:
+        sock.close()
+
+
+@pytest.mark.parametrize("part", ["supervisor", "arbiter"])
+def test_a_part_that_dies_unasked_ends_the_rest_with_an_error(start: Start, part: str) -> None:
+    server = start().wait_ready()
+    [pid] = {line["pid"] for line in server.events() if line["process"] == part}
+    os.kill(pid, signal.SIGKILL)
+    assert server.wait() != 0
+    wait_for(lambda: not server.processes(), "every process of ours to be gone")
+    assert [line for line in server.events() if line["event"].endswith("_ended_unasked")]
+
+
+def test_a_worker_that_is_replaced_loses_nothing(start: Start) -> None:
+    server = start().wait_ready()
+    [arbiter] = {line["pid"] for line in server.events() if line["process"] == "arbiter"}
+    with Load(server, clients=8) as load:
+        for _ in range(3):
+            load.wait_answers(50)
+            stopped = len(server.events("worker_stopping"))
+            os.kill(arbiter, signal.SIGHUP)
+            wait_for(lambda: len(server.events("worker_stopping")) >= stopped + 2, "new workers")  # noqa: B023
+        load.wait_answers(50)
+    assert load.failures == []
+
+
+def test_every_line_of_output_is_json_with_its_process(start: Start) -> None:
+    server = start(DRAIN_SECONDS=0).wait_ready()
+    server.post(png())
+    server.signal(signal.SIGTERM)
+    assert server.wait() == 0
+    events = server.events()
+    assert all({"time", "level", "process", "pid", "event"} <= set(line) for line in events)
+    processes = {line["process"] for line in events}
+    assert processes == {"run.sh", "supervisor", "engine", "arbiter", "worker"}
+    [line] = [line for line in events if line["event"] == "request" and line["status"] == 200]
+    assert {"request_id", "bytes_in", "bytes_out", "queue_ms", "inference_ms"} <= set(line)

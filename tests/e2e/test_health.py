@@ -1,0 +1,128 @@
+"""Health tells the truth at each stage, with the real fault behind it."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.conftest import Start
+from tests.server import ROOT, Server, png, wait_for
+
+WEIGHTS = ROOT / "app/models/weights/mnist.safetensors"
+
+
+def reason(server: Server) -> str:
+    """Return why /health says no, or an empty string."""
+    reply = server.get("/health")
+    return "" if reply.status == 200 else reply.json()["reason"]
+
+
+def answers(server: Server) -> bool:
+    """Return whether the HTTP side is up, whatever it says."""
+    try:
+        return bool(server.get("/live"))
+    except OSError:
+        return False
+
+
+def test_yes_is_exactly_what_modelarts_asks_for(mnist: Server) -> None:
+    reply = mnist.get("/health")
+    assert (reply.status, reply.body) == (200, b'{"health": "true"}')
+
+
+def test_ready_live_and_startup_agree_while_all_is_well(mnist: Server) -> None:
+    replies = {path: mnist.get(path) for path in ("/live", "/ready", "/startup")}
+    assert {reply.status for reply in replies.values()} == {200}
+    assert [reply.json()["status"] for reply in replies.values()] == ["alive", "ready", "ready"]
+    assert all(check["status"] == "healthy" for check in replies["/ready"].json()["checks"])
+
+
+def test_the_root_and_status_say_who_this_is(mnist: Server) -> None:
+    assert mnist.get("/").json() == {"name": "unbroken", "model": "mnist", "status": "alive"}
+    status = mnist.get("/status").json()
+    assert (status["can_serve"], status["model"], status["draining"]) == (True, "mnist", False)
+    assert (mnist.state_dir / "ready").exists()
+
+
+def test_probes_exit_with_0_or_1_and_never_2(mnist: Server, tmp_path: Path) -> None:
+    def probe(*arguments: str, port: int = mnist.port) -> int:
+        command = [sys.executable, "-m", "app", "probe", *arguments]
+        return subprocess.run(command, cwd=ROOT, env={**os.environ, "PORT": str(port)},
+                              capture_output=True, check=False).returncode  # fmt: skip
+
+    assert [probe(name) for name in ("live", "ready", "health", "startup")] == [0, 0, 0, 0]
+    assert probe() == 0
+    assert probe("health", port=1) == 1
+    assert probe("nonsense") == 1
+
+
+def test_live_at_once_but_not_healthy_while_the_model_loads(start: Start) -> None:
+    server = start(MODEL="tests.stubs.models:LoadsSlowly")
+    wait_for(lambda: answers(server), "the HTTP side")
+    assert server.get("/live").status == 200
+    wait_for(lambda: reason(server) == "loading", "the stage")
+    assert server.get("/ready").status == 503
+    assert server.get("/startup").json()["status"] == "not_ready"
+    refused = server.post(png())
+    assert (refused.status, refused.json()["error"]["code"]) == (503, "model_loading")
+    assert int(refused.headers["Retry-After"]) > 0
+    assert not (server.state_dir / "ready").exists()
+
+
+def test_a_truncated_weights_file_is_named_and_a_mended_one_is_picked_up(
+    start: Start, tmp_path: Path
+) -> None:
+    weights = tmp_path / "mine.safetensors"
+    weights.write_bytes(WEIGHTS.read_bytes()[:5000])
+    server = start(MODEL_PATH=weights)
+    wait_for(lambda: answers(server), "the HTTP side")
+    wait_for(lambda: reason(server).startswith("load_failed: "), "the cause")
+    assert "mine.safetensors is truncated or damaged" in reason(server)
+    assert server.get("/live").status == 200
+    weights.write_bytes(WEIGHTS.read_bytes())
+    server.wait_ready()
+    assert server.post(png(size=32)).status == 200
+
+
+def test_a_missing_weights_file_is_named(start: Start, tmp_path: Path) -> None:
+    server = start(MODEL_PATH=tmp_path / "none.pth")
+    wait_for(lambda: answers(server), "the HTTP side")
+    wait_for(lambda: "No such file" in reason(server), "the cause")
+
+
+def test_a_model_that_does_not_exist_is_named(start: Start) -> None:
+    server = start(MODEL="torchvision/resnet1800")
+    wait_for(lambda: answers(server), "the HTTP side")
+    wait_for(lambda: "no classification model of that name" in reason(server), "the cause")
+
+
+def test_an_engine_that_is_stopped_is_seen_within_seconds_and_replaced(start: Start) -> None:
+    server = start().wait_ready()
+    [stopped] = server.engines()
+    os.kill(stopped, signal.SIGSTOP)
+    wait_for(lambda: reason(server), "health to say no")
+    wait_for(lambda: server.healthy() and server.engines() != [stopped], "the successor")
+    assert server.events("engine_killed")[0]["cause"] == "silent"
+
+
+def test_a_wrong_setting_stops_the_start_with_one_sentence(start: Start) -> None:
+    server = start(DRAIN_SECONDS="soon")
+    assert server.wait() != 0
+    [line] = server.events()
+    assert line["message"].startswith("DRAIN_SECONDS=soon: allowed is a whole number")
+
+
+def test_a_port_in_use_is_named(start: Start, mnist: Server) -> None:
+    server = start(PORT=mnist.port)
+    assert server.wait() != 0
+    [line] = server.events()
+    assert f"PORT={mnist.port}" in line["message"]
+    assert "Address already in use" in line["message"]
+
+
+def test_a_second_server_on_the_same_state_dir_is_refused(start: Start, mnist: Server) -> None:
+    server = start(STATE_DIR=mnist.state_dir)
+    assert server.wait() != 0
+    assert "held by another running server" in server.log.read_text()
+    assert mnist.healthy()
