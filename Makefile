@@ -11,8 +11,9 @@ RUNTIME := $(VENV)/installed
 TESTING := $(VENV)/installed-test
 REQUIREMENTS := pyproject.toml setup.cfg constraints.txt
 
-# Scripts in a virtual environment hold its path: one that was moved or copied counts as not made.
-ifneq ($(shell cat $(MADE) 2>/dev/null),$(CURDIR))
+# Scripts in a virtual environment hold its path, and an upgrade of the system takes its Python
+# away: one that was moved, copied or left behind counts as not made.
+ifneq ($(shell $(BIN)/python3 -c 'import pip' 2>/dev/null && cat $(MADE) 2>/dev/null),$(CURDIR))
 .PHONY: $(MADE)
 endif
 
@@ -76,7 +77,7 @@ for candidate in $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3
 	incomplete=$${incomplete:-$$candidate}; \
 done; \
 if [ -z "$$python$$incomplete" ]; then \
-	found=$$($(or $(PYTHON),python3) --version 2>&1) || found='no Python'; \
+	found=$$($(or $(PYTHON),python3) --version 2>&1) || found='not there'; \
 	echo "Python 3.11 to 3.14 is needed and $(or $(PYTHON),python3) is $$found:" \
 		"apt install python3 python3-venv (Debian 12, Ubuntu 24.04 or newer)," \
 		"or name another with PYTHON=/path/to/python3." >&2; \
@@ -104,7 +105,7 @@ $(MADE):
 	@echo '$(CURDIR)' > $@
 
 $(RUNTIME): $(MADE) $(REQUIREMENTS)
-	@echo 'Installing what the server needs (the first time: torch with CUDA, SIZE to download) ...'
+	@echo 'Installing what the server needs (the first time: torch with CUDA, 3 GB to download) ...'
 	$(PIP) install --constraint constraints.txt --editable .
 	@touch $@
 

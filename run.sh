@@ -41,7 +41,7 @@ keep() {
 # Waits until a child has ended, whatever signals come meanwhile; its status is in $code.
 finish() {
     while :; do
-        wait "$1"
+        wait "$1" 2>/dev/null # the shell's own "Killed" is no log line
         code=$?
         kill -0 "$1" 2>/dev/null || return 0
     done

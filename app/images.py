@@ -104,8 +104,6 @@ def open_image(content: bytes, max_pixels: int, index: int | None = None) -> Ima
             tags = image.tag_v2
             tile = int(tags.get(_TILE_WIDTH, 0)), int(tags.get(_TILE_LENGTH, 0))
             _check_pixels(tile, max_pixels, index)
-    if min(image.size) < 1:
-        raise ImageUnreadable("The image has no pixels.", **_details(index))
     if image.info.get("progressive") and sum(map(content.count, _SCAN_STARTS)) > MAX_JPEG_SCANS:
         raise ImageUnreadable("The JPEG has far too many scans.", **_details(index))
     return image
@@ -213,7 +211,7 @@ def _converted(image: Image.Image, mode: str) -> Image.Image:
         image = Image.fromarray(_to_8_bits(np.asarray(image)))
     elif image.has_transparency_data:
         # Through RGBA: Pillow applies a palette's or a colour key's transparency only there.
-        layer = image.convert("RGBA")
+        layer = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
         image = Image.new("RGB", image.size, "white")
         image.paste(layer, mask=layer)
     elif image.mode not in ("RGB", "L", "1"):

@@ -137,6 +137,11 @@ class Server:
         lines = [json.loads(line) for line in self.log.read_text().splitlines()]
         return [line for line in lines if not name or line["event"] == name]
 
+    def arbiter(self) -> int:
+        """Return the pid of gunicorn's arbiter."""
+        [pid] = [line["pid"] for line in self.events("log") if "Starting" in line["message"]]
+        return int(pid)
+
     def destroy(self) -> None:
         """End whatever is left, however."""
         for pid in self.processes():
@@ -183,16 +188,17 @@ class Load:
         wait_for(lambda: len(self.answers) >= wanted or self.failures, f"{count} answers")
 
     def _client(self, number: int) -> None:
-        connection = None
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=PATIENCE)
+        with contextlib.closing(connection):
+            self._ask(connection, number)
+
+    def _ask(self, connection: http.client.HTTPConnection, number: int) -> None:
         while self._go_on:
-            try:
-                if connection is None:
-                    connection = http.client.HTTPConnection(
-                        "127.0.0.1", self.server.port, timeout=PATIENCE
-                    )
+            if connection.sock is None:
+                try:
                     connection.connect()
-            except ConnectionRefusedError:
-                return
+                except ConnectionRefusedError:
+                    return
             try:
                 body = self.image(number)
                 connection.request("POST", "/predict", body, {"Content-Type": "image/png"})
@@ -206,7 +212,6 @@ class Load:
                 self.failures.append(f"{reply.status} {reply.body!r}")
             if reply.headers.get("Connection") == "close":
                 connection.close()
-                connection = None
 
 
 @contextlib.contextmanager

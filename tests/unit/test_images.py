@@ -1,6 +1,7 @@
 """What the decoder promises, on real files made here with Pillow."""
 
 import io
+import struct
 import subprocess
 import sys
 import time
@@ -141,6 +142,16 @@ def test_transparency_becomes_white_in_every_way_a_file_can_have_it():
 def test_half_transparent_colour_is_mixed_with_white():
     image = Image.new("RGBA", (4, 4), (255, 0, 0, 128))
     assert same(decode(saved(image, "PNG"), AS_IS, MAX), Image.new("RGB", (4, 4), "#ff7f7f"), 1)
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_premultiplied_tiff_is_mixed_with_white(mode):
+    straight = saved(Image.new("RGBA", (4, 4), (100, 100, 100, 128)).convert(mode), "TIFF")
+    # ExtraSamples (338) says 1, associated alpha, rather than 2: 100 * 255 / 128 is the grey meant.
+    extra = struct.pack("<HHI", 338, 3, 1)
+    file = straight.replace(extra + b"\2", extra + b"\1")
+    assert open_image(file, MAX).mode == ("La" if mode == "LA" else "RGBA")
+    assert same(decode(file, AS_IS, MAX), Image.new("RGB", (4, 4), (227, 227, 227)), 2)
 
 
 @pytest.mark.parametrize(("dtype", "format"), [("<u2", "PNG"), ("<u2", "TIFF"), (">u2", "TIFF")])
