@@ -18,7 +18,7 @@ from gunicorn import http
 from gunicorn.http import wsgi
 from gunicorn.workers.ggevent import GeventWorker
 
-from app import listener, logs
+from app import listener, logs, stderr
 from app.connection import Connection
 from app.engine.client import EngineClient
 from app.settings import Settings
@@ -36,6 +36,7 @@ class LosslessWorker(GeventWorker):  # type: ignore[misc]
         self.engine: EngineClient = self.wsgi.extensions["unbroken.engine"]
         self.settings: Settings = self.wsgi.extensions["unbroken.settings"]
         self.stopped_at: float | None = None
+        gevent.spawn(_log_stderr)
         servers = []
         for held in self.sockets:
             held.setblocking(True)
@@ -139,3 +140,9 @@ class LosslessWorker(GeventWorker):  # type: ignore[misc]
             if hasattr(body, "close"):
                 body.close()
         return not response.should_close()
+
+
+def _log_stderr() -> None:
+    pipe = stderr.redirect("worker")
+    while pipe and pipe.read():
+        socket.wait_read(pipe.fileno())

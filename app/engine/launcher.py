@@ -10,6 +10,7 @@ from dataclasses import asdict
 from app import logs
 from app.engine.order import Order
 from app.engine.protocol import Frame, Type
+from app.stderr import StderrPipe
 
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
@@ -35,19 +36,30 @@ class Launcher:
         self._line: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        """Start the nursery; orders wait in its socket while it imports torch."""
+    def start(self) -> StderrPipe | None:
+        """Start the nursery; orders wait in its socket while it imports torch.
+
+        Returns:
+            What it and its engines write to standard error; None if that is a terminal.
+        """
         # Packets: descriptors must stay with the order that they came with.
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         environ = {**_KEEP_MEMORY, **os.environ}
         command = [sys.executable, "-m", "app.engine.nursery", str(theirs.fileno())]
-        self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environ)
+        stderr = None if os.isatty(2) else os.pipe2(os.O_CLOEXEC)
+        self._process = subprocess.Popen(
+            command, pass_fds=[theirs.fileno()], env=environ, stderr=stderr[1] if stderr else None
+        )
         theirs.close()
         if self._line:
             self._line.close()
         self._line = ours
         self.pid = self._process.pid
         logs.event("nursery_started", nursery=self.pid)
+        if stderr is None:
+            return None
+        os.close(stderr[1])
+        return StderrPipe(stderr[0], "engine")
 
     def spawn(self, order: Order, weights: int | None) -> socket.socket:
         """Order an engine and return our end of its control line.

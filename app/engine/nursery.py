@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import sys
+from typing import NoReturn
 
 from app import logs
 from app.engine.order import Order
@@ -22,7 +23,7 @@ from app.models import registry
 from app.settings import Settings
 
 
-def main(descriptor: int) -> None:
+def main(descriptor: int) -> NoReturn:
     """Fork an engine for every SPAWN until the supervisor is gone."""
     settings = Settings.read()
     logs.configure(settings.log_level, settings.log_format, "nursery")
@@ -34,7 +35,7 @@ def main(descriptor: int) -> None:
     while True:
         chunk, descriptors, _, _ = socket.recv_fds(line, 65536, 4)
         if not chunk:
-            return
+            os._exit(0)  # libraries complain about a fork's finalisation, and nothing needs it
         for frame in decoder.feed(chunk):
             if frame.type is Type.SPAWN:
                 _spawn(Order(**frame.head), settings, descriptors, line)

@@ -23,6 +23,7 @@ from app.engine.slot import Engine, Slot
 from app.lifecycle import Stage
 from app.models import registry
 from app.settings import Settings
+from app.stderr import StderrPipe
 
 TICK_SECONDS = 0.25
 FROZEN_SECONDS = 2.0
@@ -65,7 +66,7 @@ class Supervisor:
             signal.signal(number, lambda *_: None)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         self._selector.register(self._wake_read, selectors.EVENT_READ, None)
-        self._launcher.start()
+        self._start_nursery()
         last = time.monotonic()
         while not self._finished():
             for key, _ in self._selector.select(TICK_SECONDS):
@@ -136,6 +137,10 @@ class Supervisor:
     def _finished(self) -> bool:
         return self._stop_at is not None and not any(slot.engine for slot in self._slots)
 
+    def _start_nursery(self) -> None:
+        if stderr := self._launcher.start():
+            self._selector.register(stderr, selectors.EVENT_READ, stderr)
+
     # ---- what arrives
 
     def _serve(self, source: Any) -> None:
@@ -144,6 +149,10 @@ class Supervisor:
                 self._signalled(number)
         elif source is self._directory.listener:
             self._directory.accept()
+        elif isinstance(source, StderrPipe):
+            if not source.read():
+                self._selector.unregister(source)
+                source.close()
         else:
             self._read(source)
 
@@ -244,7 +253,7 @@ class Supervisor:
     def _reaped(self, pid: int, code: int) -> None:
         if pid == self._launcher.pid and self._stop_at is None:
             logs.event("nursery_died", level=logging.WARNING, exit_code=code)
-            self._launcher.start()
+            self._start_nursery()
             return
         for slot in self._slots:
             if slot.engine and slot.engine.pid == pid:
