@@ -1,9 +1,9 @@
 """``python -m app``: what people and run.sh ask of the package. Imports no torch.
 
-    settings [--markdown]   the settings in force, or the reference page
-    errors --markdown       the reference page of errors
-    probe NAME              ask the running server: live, ready, health, startup
-    boot                    check that a server can start here; used by run.sh
+settings [--markdown]   the settings in force, or the reference page
+errors --markdown       the reference page of errors
+probe NAME              ask the running server: live, ready, health, startup
+boot                    check that a server can start here; used by run.sh
 """
 
 import argparse

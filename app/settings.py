@@ -63,9 +63,7 @@ class Settings:
         integer(0, 86400), "How long to serve on after SIGTERM, while routers still send.",
         default=60,
     )  # fmt: skip
-    drain_unready: bool = variable(
-        FLAG, "Whether `/ready` says 503 while draining.", default=True
-    )
+    drain_unready: bool = variable(FLAG, "Whether `/ready` says 503 while draining.", default=True)
     graceful_seconds: int = variable(
         integer(1, 86400), "After the drain: time for what is in flight.", default=25
     )
@@ -112,9 +110,7 @@ class Settings:
         number(0.1, 86400), "Deadline of a request, from its first byte; then 504.", default=20.0
     )
     max_body_mb: int = variable(integer(1, 4096), "Megabytes of one body; 413 above.", default=16)
-    max_pixels: int = variable(
-        integer(1), "Pixels of one image; 413 above.", default=50_000_000
-    )
+    max_pixels: int = variable(integer(1), "Pixels of one image; 413 above.", default=50_000_000)
     hang_seconds: float = variable(
         number(0.1, 3600), "The longest a batch may run before its engine is replaced. Two must "
         "fit into a request's deadline.", default=6.0,
@@ -132,7 +128,7 @@ class Settings:
     state_dir: str = variable(
         PATH, "Sockets and the files `ready` and `draining`; the only path written to.",
         default=lambda so_far: f"/tmp/unbroken-{so_far['port']}",  # noqa: S108
-        shown="/tmp/unbroken-PORT",
+        shown="/tmp/unbroken-PORT",  # noqa: S108
     )  # fmt: skip
     auth_token: str | None = variable(
         TEXT, "If set, every route but the probes and `/metrics` needs it in `Authorization`, "

@@ -30,6 +30,8 @@ ACCEPT_SECONDS = 5.0  # how long to go on accepting where the SYN filter is refu
 class LosslessWorker(GeventWorker):  # type: ignore[misc]
     """Serves until told to stop; then drains in the order of ``_leave``."""
 
+    alive: bool
+
     def run(self) -> None:
         """Serve, then leave. Called once by gunicorn, in the worker process."""
         self.connections: set[Connection] = set()
@@ -107,7 +109,7 @@ class LosslessWorker(GeventWorker):  # type: ignore[misc]
         except OSError as error:
             if error.errno not in (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF):
                 logs.event("connection_failed", level=40, error=error)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  gunicorn turns parse errors into answers
             self.handle_error(request, client, address, error)
         finally:
             self.connections.discard(connection)

@@ -3,6 +3,7 @@
 Used by the supervisor and by the engines; HTTP workers have gevent for the same (``client``).
 """
 
+import contextlib
 import socket
 import threading
 from collections.abc import Callable
@@ -111,7 +112,5 @@ class Channel:
 
     def _cut(self) -> None:
         self._backlog.clear()
-        try:
+        with contextlib.suppress(OSError):  # already broken: the reader sees it as well
             self._sock.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass  # already broken: the reader sees it as well

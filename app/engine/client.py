@@ -8,76 +8,22 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import gevent
-import numpy as np
-from gevent.event import AsyncResult, Event
+from gevent.event import Event
 
 from app import errors, lifecycle, logs, state_dir
 from app.engine.link import Link, read_frames
 from app.engine.protocol import Frame, Type
-from app.images import InputSpec
+from app.engine.record import MAX_VICTIMS, Answer, Image, Request
+from app.images import InputSpec, Pixels
 from app.lifecycle import EngineView, Health, Stage
 from app.settings import Settings
 
-MAX_VICTIMS = 2  # engines that may die under one image before it is refused
 RECONNECT_SECONDS = 0.05
 INFORM_SECONDS = 1.0
-
-
-@dataclass
-class Image:
-    """One image of a request.
-
-    Args:
-        pixels: uint8 of shape (H, W, C).
-        started: whether it is in a batch that runs.
-        victims: engines that died while it ran.
-        result: its JSON once it is answered.
-    """
-
-    pixels: np.ndarray[Any, np.dtype[np.uint8]]
-    started: bool = False
-    victims: int = 0
-    result: bytes | None = None
-
-
-@dataclass(eq=False)
-class Request:
-    """The record of a request, from its admission to its answer.
-
-    Args:
-        images: in the order of the request.
-        deadline: monotonic seconds.
-        done: gets the link that answered, or a ServingError.
-        numbers: the ids under which the images are known on the present link.
-        queue_ms, inference_ms, batch: of the slowest image.
-    """
-
-    images: list[Image]
-    deadline: float
-    done: AsyncResult = field(default_factory=AsyncResult)
-    numbers: list[int] = field(default_factory=list)
-    queue_ms: float = 0.0
-    inference_ms: float = 0.0
-    batch: int = 0
-    replays: int = 0
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a request gets: one JSON value an image, all from one engine."""
-
-    results: Sequence[bytes]
-    result_key: str
-    version: str
-    queue_ms: float
-    inference_ms: float
-    batch: int
-    replays: int
 
 
 class EngineClient:
@@ -175,9 +121,7 @@ class EngineClient:
         finally:
             self._images -= images
 
-    def predict(
-        self, pixels: Sequence[np.ndarray[Any, np.dtype[np.uint8]]], deadline: float
-    ) -> Answer:
+    def predict(self, pixels: Sequence[Pixels], deadline: float) -> Answer:
         """Have the images answered by one engine; survive its death.
 
         Raises:
@@ -186,18 +130,14 @@ class EngineClient:
         request = Request([Image(array) for array in pixels], deadline)
         self._dispatch(request)
         try:
-            link: Link[Request] = request.done.get(timeout=max(0.0, deadline - time.monotonic()))
+            answer: Answer = request.done.get(timeout=max(0.0, deadline - time.monotonic()))
         except gevent.Timeout:
             self._abandon(request)
             raise errors.DeadlineExceeded(
                 f"no answer within REQUEST_TIMEOUT_SECONDS "
                 f"({self._settings.request_timeout_seconds:g} s)"
             ) from None
-        return Answer(
-            [image.result or b"null" for image in request.images], link.hello["result_key"],
-            link.hello["version"], request.queue_ms, request.inference_ms, request.batch,
-            request.replays,
-        )  # fmt: skip
+        return answer
 
     # ---- requests and links
 
@@ -229,25 +169,18 @@ class EngineClient:
                 self._dispatch(request)
         elif frame.type is Type.STARTED:
             for number in frame.head["ids"]:
-                if request := link.request_of(number):
-                    request.images[request.numbers.index(number)].started = True
-        elif request := link.forget(frame.id):
-            self._answered(link, request, frame)
+                if started := link.request_of(number):
+                    started.image_of(number).started = True
+        elif answered := link.forget(frame.id):
+            self._answered(link, answered, frame)
 
     def _answered(self, link: Link[Request], request: Request, frame: Frame) -> None:
         if frame.type is Type.FAILED:
             link.cancel(request)
-            request.done.set_exception(
-                errors.from_code(frame.head["code"], frame.head["message"])
-            )
+            request.done.set_exception(errors.from_code(frame.head["code"], frame.head["message"]))
             return
-        image = request.images[request.numbers.index(frame.id)]
-        image.result, image.started = frame.payload, False
-        request.queue_ms = max(request.queue_ms, frame.head["queue_ms"])
-        request.inference_ms = max(request.inference_ms, frame.head["inference_ms"])
-        request.batch = max(request.batch, frame.head["batch"])
-        if all(image.result is not None for image in request.images):
-            request.done.set(link)
+        if request.note(frame.id, frame.payload, frame.head):
+            request.done.set(request.answer(link.hello))
 
     def _lost(self, link: Link[Request]) -> None:
         """An engine is gone: what it held runs again, whole requests on one generation."""
@@ -256,11 +189,7 @@ class EngineClient:
         if orphans:
             logs.event("replay", requests=len(orphans), generation=link.generation)
         for request in orphans:
-            for image in request.images:
-                image.victims += image.started
-                image.started, image.result = False, None
-            request.replays += 1
-            if any(image.victims >= MAX_VICTIMS for image in request.images):
+            if request.survive() >= MAX_VICTIMS:
                 request.done.set_exception(errors.RequestCrashedEngine(
                     "the engine died twice while it ran this request, the second time alone"
                 ))  # fmt: skip

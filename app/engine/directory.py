@@ -22,9 +22,7 @@ class Directory:
         selector: of the supervisor's loop; connections carry their Channel as data.
     """
 
-    def __init__(
-        self, settings: Settings, path: Path, selector: selectors.BaseSelector
-    ) -> None:
+    def __init__(self, settings: Settings, path: Path, selector: selectors.BaseSelector) -> None:
         self._settings = settings
         self._selector = selector
         self._workers: set[Channel] = set()

@@ -9,6 +9,7 @@ Run by ``launcher`` as ``python -m app.engine.nursery DESCRIPTOR``.
 """
 
 import gc
+import logging
 import os
 import signal
 import socket
@@ -41,9 +42,7 @@ def main(descriptor: int) -> NoReturn:
                 _spawn(Order(**frame.head), settings, descriptors, line)
 
 
-def _spawn(
-    order: Order, settings: Settings, descriptors: list[int], line: socket.socket
-) -> None:
+def _spawn(order: Order, settings: Settings, descriptors: list[int], line: socket.socket) -> None:
     middle = os.fork()
     if middle == 0:
         if os.fork() == 0:
@@ -61,8 +60,8 @@ def _live(order: Order, settings: Settings, descriptors: list[int]) -> int:
     weights = descriptors[1] if len(descriptors) > 1 else None
     try:
         return EngineProcess(order, settings, control, weights).run()
-    except BaseException as error:
-        logs.event("engine_defect", level=50, error=error)
+    except Exception as error:  # noqa: BLE001  a fork must not run on into its parent's code
+        logs.event("engine_defect", level=logging.CRITICAL, error=error)
         return 70
 
 

@@ -62,9 +62,7 @@ class Frame:
     def encode(self) -> bytes:
         """Return the bytes for the wire."""
         head = json.dumps(self.head, separators=(",", ":")).encode() if self.head else b""
-        header = _HEADER.pack(
-            MAGIC, VERSION, self.type, self.id, len(head), len(self.payload)
-        )
+        header = _HEADER.pack(MAGIC, VERSION, self.type, self.id, len(head), len(self.payload))
         return b"".join((header, head, self.payload))
 
 

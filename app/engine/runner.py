@@ -75,9 +75,7 @@ class Runner:
         self._timed(1)  # the first forward also pays for libraries that load on use
         while (seconds := self._timed(self.max_batch)) > longest:
             if self.max_batch == 1:
-                raise LoadError(
-                    f"one image takes {seconds:.1f} s, more than half of HANG_SECONDS"
-                )
+                raise LoadError(f"one image takes {seconds:.1f} s, more than half of HANG_SECONDS")
             self.max_batch //= 2
 
     def _timed(self, size: int) -> float:

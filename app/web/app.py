@@ -14,6 +14,7 @@ from werkzeug.exceptions import NotFound as WerkzeugNotFound
 
 from app import errors, logs
 from app.engine.client import EngineClient
+from app.engine.record import Answer
 from app.settings import Settings
 from app.web import health, predict
 
@@ -93,15 +94,13 @@ def _known(error: Exception) -> errors.ServingError:
 
 def _finish(response: Response) -> Response:
     response.headers["X-Request-Id"] = g.request_id
-    answer = g.get("answer")
+    answer: Answer | None = g.get("answer")
     logs.event(
-        "request", level=logging.DEBUG if request.path in _PROBES else logging.INFO, request_id=g.request_id,
-        method=request.method, path=request.path, status=response.status_code,
-        bytes_in=request.content_length or 0, bytes_out=response.content_length,
+        "request", level=logging.DEBUG if request.path in _PROBES else logging.INFO,
+        request_id=g.request_id, method=request.method, path=request.path,
+        status=response.status_code, bytes_in=request.content_length or 0,
+        bytes_out=response.content_length,
         milliseconds=round(1000 * (time.monotonic() - g.began), 3), error_code=g.get("error"),
-        images=len(answer.results) if answer else None,
-        decode_ms=g.get("decode_ms"), queue_ms=answer.queue_ms if answer else None,
-        inference_ms=answer.inference_ms if answer else None,
-        batch=answer.batch if answer else None, replays=(answer.replays or None) if answer else None,
+        decode_ms=g.get("decode_ms"), **(answer.timings() if answer else {}),
     )  # fmt: skip
     return response

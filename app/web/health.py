@@ -29,9 +29,7 @@ def _check(name: str, *, healthy: bool, details: str) -> dict[str, str]:
     return {"name": name, "status": status, "details": details}
 
 
-def _probe(
-    words: tuple[str, str], health: Health, checks: list[dict[str, str]]
-) -> Response:
+def _probe(words: tuple[str, str], health: Health, checks: list[dict[str, str]]) -> Response:
     passed = all(check["status"] == "healthy" for check in checks)
     members = {"status": words[not passed], "stage": health.stage, "checks": checks}
     return _json(members, 200 if passed else 503)

@@ -4,13 +4,13 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-import numpy as np
 from flask import Blueprint, Response, current_app, g, request
 from gevent import get_hub
 
-from app import errors, images
-from app.engine.client import Answer, EngineClient
-from app.images import InputSpec
+from app import images
+from app.engine.client import EngineClient
+from app.engine.record import Answer
+from app.images import InputSpec, Pixels
 from app.settings import Settings
 from app.web import body
 
@@ -42,11 +42,11 @@ def predict() -> Response:
 
 def _decode(
     engine: EngineClient, file: bytes, spec: InputSpec, settings: Settings, index: int | None
-) -> np.ndarray:
+) -> Pixels:
     opened = images.open_image(file, settings.max_pixels, index)
     with engine.hold_bytes(images.footprint(opened)):
         # A native thread: Pillow releases the GIL, and the hub goes on turning.
-        array: np.ndarray = get_hub().threadpool.apply(
+        array: Pixels = get_hub().threadpool.apply(
             images.to_array, (opened, spec, settings.max_pixels, index)
         )
     return array

@@ -9,7 +9,6 @@ import pytest
 
 from app import logs
 
-
 Capture = pytest.CaptureFixture[str]
 
 
