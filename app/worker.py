@@ -24,7 +24,7 @@ from app.engine.client import EngineClient
 from app.settings import Settings
 
 TICK_SECONDS = 0.25
-ACCEPT_SECONDS = 5.0  # how long to go on accepting where the SYN filter is refused
+ACCEPT_SECONDS = 5.0  # how long to go on accepting where handshakes cannot be refused
 
 
 class LosslessWorker(GeventWorker):  # type: ignore[misc]
@@ -72,17 +72,17 @@ class LosslessWorker(GeventWorker):  # type: ignore[misc]
             logs.event("graceful_timeout", level=30, connections=len(self.connections))
 
     def _close_listener(self, server: StreamServer) -> None:
-        filtered = False
-        if self.engine.draining:  # the container ends: nobody else needs the socket
-            filtered = listener.refuse_handshakes(server.socket)
-            listener.await_handshakes(server.server_port, gevent.sleep)
-            if not filtered:
-                logs.event("syn_filter_refused", level=30)
+        if not self.engine.draining:  # recycled: our sisters go on accepting from this socket
+            server.close()
+            return
+        means = listener.refuse_handshakes(server.socket)
+        logs.event("handshakes_refused", level=20 if means else 30, means=means or None)
+        listener.await_handshakes(server.server_port, gevent.sleep)
         server.stop_accepting()
-        if self.engine.draining:
-            until = time.monotonic() + ACCEPT_SECONDS
-            while (accepted := server.do_read()) and time.monotonic() < until:
-                server.do_handle(*accepted)
+        until = time.monotonic() + ACCEPT_SECONDS
+        while (accepted := server.do_read()) and time.monotonic() < until:
+            listener.welcome(accepted[0])
+            server.do_handle(*accepted)
         server.close()
 
     # ---- a connection
