@@ -1,4 +1,4 @@
-"""The closed-loop clients: each posts its next image when it has its answer. One process of its own.
+"""Closed-loop clients: each posts its next image when it has its answer. One process for all.
 
 ``python -m benchmarks.load PORT CLIENTS SECONDS FOLDER`` writes three JSON lines: when measuring
 begins (every client has had an answer), when it ends, and the result, after the last answer.

@@ -85,7 +85,7 @@ class Line:
             return None
         head = bytes(self._seen[:end]).lower() + b"\r\n"
         _, _, after = head.partition(b"\r\ncontent-length:")
-        length = int(after.partition(b"\r\n")[0])
+        length = int(after.partition(b"\r\n")[0] or 0)
         if len(self._seen) < end + 4 + length:
             return None
         if b"\r\nconnection: close\r\n" in head:

@@ -8,8 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jsonschema
 import pytest
 
+from tests.conftest import Start
 from tests.server import ROOT, Server
 
 SEVEN = (ROOT / "docs/images/seven.jpg").read_bytes()
@@ -96,10 +98,26 @@ def test_the_torch_free_processes_are_free_of_torch(mnist: Server) -> None:
         **os.environ, "STATE_DIR": str(mnist.state_dir)})  # fmt: skip
 
 
+def test_what_config_json_promises_modelarts_is_what_is_answered(mnist: Server) -> None:
+    config = json.loads((ROOT / "config.json").read_text())
+    [api] = config["apis"]
+    [field] = api["request"]["data"]["properties"]
+    schema = api["response"]["data"]
+    for files in ((SEVEN,), (SEVEN, THREE)):
+        body, kind = multipart(*files, field=field)
+        reply = mnist.request(api["method"].upper(), api["url"], body, Content_Type=kind)
+        assert reply.headers["Content-Type"] == api["response"]["Content-type"]
+        jsonschema.validate(reply.json(), schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"mnist_result": "seven"}, schema)
+    for probe in ("health", "readiness_health", "startup_health"):
+        assert mnist.get(config[probe]["url"]).json() == {"health": "true"}
+
+
 def test_torchvision_answers_the_five_likeliest_classes_as_torchvision_would(
-    start: "object", tmp_path: Path
+    start: Start, tmp_path: Path
 ) -> None:
-    server: Server = start(MODEL="torchvision/resnet18", WEIGHTS="random")  # type: ignore[operator]
+    server: Server = start(MODEL="torchvision/resnet18", WEIGHTS="random")
     server.wait_ready()
     body, kind = multipart(SEVEN, THREE)
     reply = server.post(body, "/", kind)
@@ -126,22 +144,20 @@ def test_torchvision_answers_the_five_likeliest_classes_as_torchvision_would(
         assert prediction["score"] == pytest.approx(score, abs=1e-4)
 
 
-def test_weights_from_a_file_are_served_under_their_own_hash(
-    start: "object", tmp_path: Path
-) -> None:
+def test_weights_from_a_file_are_served_under_their_own_hash(start: Start, tmp_path: Path) -> None:
     script = (
         "import torch\nfrom torchvision.models import get_model\n"
         f"torch.save(get_model('resnet18').state_dict(), {str(tmp_path / 'mine.pth')!r})"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
     digest = subprocess.check_output(["sha256sum", str(tmp_path / "mine.pth")]).decode()
-    server: Server = start(MODEL="torchvision/resnet18", MODEL_PATH=tmp_path / "mine.pth")  # type: ignore[operator]
+    server: Server = start(MODEL="torchvision/resnet18", MODEL_PATH=tmp_path / "mine.pth")
     reply = server.wait_ready().post(SEVEN, "/", "image/jpeg")
     assert reply.headers["X-Model-Version"] == digest[:12]
 
 
-def test_a_token_guards_everything_but_the_probes(start: "object") -> None:
-    server: Server = start(AUTH_TOKEN="hush")  # type: ignore[operator]
+def test_a_token_guards_everything_but_the_probes(start: Start) -> None:
+    server: Server = start(AUTH_TOKEN="hush")
     server.wait_ready()
     refused = server.post(SEVEN, "/", "image/jpeg")
     assert (refused.status, refused.json()["error"]["code"]) == (401, "unauthorized")
