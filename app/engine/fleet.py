@@ -41,7 +41,7 @@ class Fleet:
         self._settings = settings
         self._selector = selector
         self._on_change = on_change
-        self._launcher = Launcher()
+        self._launcher = Launcher(settings.state_dir)
         self._generation = 0
         self._weights: int | None = None
         self._unclaimed: dict[int, int] = {}  # exit codes of children that have not spoken yet

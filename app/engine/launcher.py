@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from dataclasses import asdict
+from pathlib import Path
 
 from app import logs
 from app.engine.order import Order
@@ -29,9 +30,14 @@ def adopt_orphans() -> None:
 
 
 class Launcher:
-    """The supervisor's side of the nursery."""
+    """The supervisor's side of the nursery.
 
-    def __init__(self) -> None:
+    Args:
+        state_dir: where libraries may write when the home directory is none.
+    """
+
+    def __init__(self, state_dir: str) -> None:
+        self._state_dir = state_dir
         self.pid = 0
         self._line: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -44,7 +50,7 @@ class Launcher:
         """
         # Packets: descriptors must stay with the order that they came with.
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        environ = {**_KEEP_MEMORY, **os.environ}
+        environ = {**_KEEP_MEMORY, **_caches(self._state_dir), **os.environ}
         command = [sys.executable, "-m", "app.engine.nursery", str(theirs.fileno())]
         stderr = None if os.isatty(2) else os.pipe2(os.O_CLOEXEC)
         self._process = subprocess.Popen(
@@ -89,3 +95,10 @@ class Launcher:
             self._process.wait()
         if self._line:
             self._line.close()
+
+
+def _caches(state_dir: str) -> dict[str, str]:
+    """Say where to cache (torch's downloads) where HOME is read-only, as in many containers."""
+    if os.access(Path.home(), os.W_OK):
+        return {}
+    return {"XDG_CACHE_HOME": str(Path(state_dir, "cache"))}

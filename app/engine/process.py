@@ -69,7 +69,7 @@ class EngineProcess:
         settings = self._settings
         self._enter(Stage.LOADING)
         model = registry.create(settings.model)
-        runner = Runner(model, self._order.device, settings.max_batch)
+        runner = Runner(model, self._order.device, settings.max_batch, settings.engines)
         runner.load(_read_weights(self._weights, settings))
         self._enter(Stage.WARMING)
         wanted = runner.max_batch

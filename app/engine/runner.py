@@ -41,10 +41,11 @@ class Runner:
         model: not yet loaded.
         device: the DEVICE setting for this engine.
         max_batch: the MAX_BATCH setting; None takes the device's default.
+        engines: how many share the cores.
     """
 
-    def __init__(self, model: Model, device: str, max_batch: int | None) -> None:
-        torch.set_num_threads(limits.cores())
+    def __init__(self, model: Model, device: str, max_batch: int | None, engines: int = 1) -> None:
+        torch.set_num_threads(max(1, limits.cores() // engines))
         self.model = model
         self.device = resolve_device(device)
         self.max_batch = max_batch or (

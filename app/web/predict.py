@@ -13,8 +13,10 @@ from app.engine.record import Answer
 from app.images import InputSpec, Pixels
 from app.settings import Settings
 from app.web import body
+from app.web.body import Posted
 
 blueprint = Blueprint("predict", __name__)
+LARGE_BODY = 1 << 18  # bytes; above, parsing takes longer than the way to a native thread
 
 
 @blueprint.post("/")
@@ -26,9 +28,9 @@ def predict() -> Response:
     deadline: float = g.began + settings.request_timeout_seconds
     spec = engine.input_spec(deadline)
     with ExitStack() as held:
-        held.enter_context(engine.hold_bytes(request.content_length or settings.max_body_mb << 20))
+        held.enter_context(engine.hold_bytes(_announced(settings)))
         content = body.read(request, settings, deadline)
-        posted = body.images_of(content, request, settings.max_images)
+        posted = _parse(content, settings)
         held.enter_context(engine.admit(len(posted.files)))
         began = time.monotonic()
         pixels = [
@@ -38,6 +40,21 @@ def predict() -> Response:
         g.decode_ms = round(1000 * (time.monotonic() - began), 3)
         g.answer = engine.predict(pixels, deadline)
     return _respond(g.answer, many=posted.many)
+
+
+def _announced(settings: Settings) -> int:
+    """Return how large the body says it is; a chunked one may become as large as allowed."""
+    length = request.content_length
+    return settings.max_body_mb << 20 if length is None else length
+
+
+def _parse(content: bytes, settings: Settings) -> Posted:
+    boundary = request.mimetype_params.get("boundary", "")
+    arguments = (content, request.mimetype, boundary, settings.max_images)
+    if len(content) < LARGE_BODY:
+        return body.images_of(*arguments)
+    posted: Posted = get_hub().threadpool.apply(body.images_of, arguments)
+    return posted
 
 
 def _decode(

@@ -96,7 +96,7 @@ def test_an_unknown_route_and_a_wrong_method(mnist: Server) -> None:
 
 
 def test_an_image_of_too_many_pixels_is_refused_by_its_header(mnist: Server) -> None:
-    bomb, _ = hostile_images()["png_text_bomb"]
+    bomb, _ = hostile_images()["png_bomb"]
     assert error_of(mnist.post(bomb)) == (413, "image_too_large")
 
 

@@ -93,7 +93,7 @@ def engine(
     model = getattr(request, "param", "Echo")
     monkeypatch.setenv("MODEL", f"tests.stubs.models:{model}")
     monkeypatch.setenv("STATE_DIR", str(tmp_path))
-    launcher = Launcher()
+    launcher = Launcher(str(tmp_path))
     stderr = launcher.start()
     engine = Engine(launcher, tmp_path / "engine.sock")
     yield engine.wait_ready()
