@@ -55,6 +55,7 @@ nap() {
     [ -n "$woken" ] || wait "$sleeper"
     kill "$sleeper" 2>/dev/null
     wait "$sleeper" 2>/dev/null
+    sleeper=''
     slept=1
     [ -z "$woken" ] || slept=0
     woken=''
@@ -77,13 +78,13 @@ hang_up() {
     if [ -t 0 ]; then stop; else say warning hangup_ignored; fi
 }
 
-woken='' sleeper='' stopping='' cut='' served='' http_ended='' engine_ended='' code=0
+woken='' sleeper='' stopping='' cut='' served='' told='' http_ended='' engine_ended='' code=0
 # Before anything is started: a signal that nobody handles would end the shell.
 trap stop TERM INT
 trap hang_up HUP
 trap 'http_ended=1; wake' USR1
 trap 'engine_ended=1; wake' ALRM
-trap 'served=1' USR2
+trap 'told=$served served=1; wake' USR2
 
 # Checks the settings, STATE_DIR and the port; prints the integer that this script needs.
 if ! settings=$("$python" -m app boot); then
@@ -103,6 +104,8 @@ while [ -z "$stopping$http_ended$engine_ended" ]; do nap 86400; done
 if [ -n "$stopping" ] && [ -n "$served" ]; then
     say info draining
     kill -USR1 "$engine"
+    # Workers must know that the container ends before gunicorn tells them to leave.
+    while [ -z "$told$http_ended$engine_ended" ]; do nap 1; done
     left=$DRAIN_SECONDS
     while [ "$left" -gt 0 ] && [ -z "$cut$http_ended$engine_ended" ]; do
         nap 1

@@ -11,9 +11,15 @@ import logging
 import os
 import socket
 import sys
+from typing import NoReturn
 
 from app import logs, probe, reference, state_dir
 from app.settings import Settings, SettingsError
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(1, f"{message}\n{self.format_usage()}")  # not argparse's 2: Docker reserves it
 
 
 class BootError(Exception):
@@ -36,7 +42,7 @@ def main() -> int:
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m app")
+    parser = _Parser(prog="python -m app")
     commands = parser.add_subparsers(dest="command", required=True)
     for name, words in (("settings", "the settings in force"), ("errors", "the error codes")):
         command = commands.add_parser(name, help=words)

@@ -6,7 +6,7 @@ from app import logs
 from app.settings import Settings
 
 _settings = Settings.read()
-logs.name_process("arbiter")
+logs.configure(_settings.log_level, _settings.log_format, "arbiter")
 
 wsgi_app = "app.wsgi:application"
 worker_class = "app.worker.LosslessWorker"

@@ -112,7 +112,7 @@ class Settings:
     max_body_mb: int = variable(integer(1, 4096), "Megabytes of one body; 413 above.", default=16)
     max_pixels: int = variable(integer(1), "Pixels of one image; 413 above.", default=50_000_000)
     hang_seconds: float = variable(
-        number(0.1, 3600), "The longest a batch may run before its engine is replaced. Two must "
+        number(1, 3600), "The longest a batch may run before its engine is replaced. Two must "
         "fit into a request's deadline.", default=6.0,
     )  # fmt: skip
     load_seconds: float = variable(
@@ -131,7 +131,7 @@ class Settings:
         shown="/tmp/unbroken-PORT",  # noqa: S108
     )  # fmt: skip
     auth_token: str | None = variable(
-        TEXT, "If set, every route but the probes and `/metrics` needs it in `Authorization`, "
+        TEXT, "If set, every route but the probes needs it in `Authorization`, "
         "alone or after `Bearer`.", shown="unset", secret=True,
     )  # fmt: skip
     origin: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)

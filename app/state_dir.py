@@ -36,9 +36,14 @@ def claim(path: str) -> int:
     except OSError as error:
         os.close(lock)
         raise StateDirError(f"STATE_DIR={path} is held by another running server.") from error
+    clear(path)
+    return lock
+
+
+def clear(path: str) -> None:
+    """Remove the sockets and marks of a life; the lock file stays."""
     for stale in (*Path(path).glob("*.sock"), Path(path, READY), Path(path, DRAINING)):
         stale.unlink(missing_ok=True)
-    return lock
 
 
 def mark(path: str, name: str, *, present: bool) -> None:

@@ -72,8 +72,9 @@ class LosslessWorker(GeventWorker):  # type: ignore[misc]
             logs.event("graceful_timeout", level=30, connections=len(self.connections))
 
     def _close_listener(self, server: StreamServer) -> None:
-        if not self.engine.draining:  # recycled: our sisters go on accepting from this socket
-            server.close()
+        gevent.sleep(0)  # what the supervisor has said is read before it is asked
+        if not self.engine.draining and self.engine.supervisor_lives():
+            server.close()  # recycled: our sisters go on accepting from this socket
             return
         means = listener.refuse_handshakes(server.socket)
         logs.event("handshakes_refused", level=20 if means else 30, means=means or None)
@@ -81,7 +82,6 @@ class LosslessWorker(GeventWorker):  # type: ignore[misc]
         server.stop_accepting()
         until = time.monotonic() + ACCEPT_SECONDS
         while (accepted := server.do_read()) and time.monotonic() < until:
-            listener.welcome(accepted[0])
             server.do_handle(*accepted)
         server.close()
 
@@ -94,6 +94,8 @@ class LosslessWorker(GeventWorker):  # type: ignore[misc]
     def serve(self, name: Any, client: socket.socket, address: Any) -> None:
         """Serve one connection to its end."""
         client.setblocking(True)
+        if self.closing():
+            listener.welcome(client)
         connection = Connection(client)
         self.connections.add(connection)
         parser = http.get_parser(self.cfg, client, address)

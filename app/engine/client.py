@@ -7,7 +7,6 @@ batch when an engine died. That record is what is replayed; nothing else remembe
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import gevent
 from gevent.event import Event
 
 from app import errors, lifecycle, logs, state_dir
+from app.engine.admission import Admission, Hold
 from app.engine.link import Link, read_frames
 from app.engine.protocol import Frame, Type
 from app.engine.record import MAX_VICTIMS, Answer, Image, Request
@@ -40,9 +40,7 @@ class EngineClient:
         self._settings = settings
         self._engines: list[dict[str, Any]] = []
         self._links: dict[str, Link[Request]] = {}
-        self._share = {"images": 1, "bytes": 2**20}
-        self._images = 0
-        self._bytes = 0
+        self._admission = Admission()
         self._hello: dict[str, Any] = {}
         self._greeted = Event()
         self._informed = Event()  # by the supervisor, once
@@ -66,11 +64,13 @@ class EngineClient:
 
     def describe(self) -> dict[str, Any]:
         """Return what a person would ask, for ``/status``."""
+        admission = self._admission
         return {
             "model": self._hello.get("model"), "version": self._hello.get("version"),
             "device": self._hello.get("device"), "max_batch": self._hello.get("max_batch"),
             "draining": self.draining, "engines": self._engines,
-            "worker": {"images": self._images, "bytes": self._bytes, "share": self._share,
+            "worker": {"images": admission.images, "max_images": admission.max_images,
+                       "bytes": admission.bytes, "max_bytes": admission.max_bytes,
                        "waiting_for_an_engine": len(self._waiting)},
         }  # fmt: skip
 
@@ -91,35 +91,9 @@ class EngineClient:
                 raise errors.DeadlineExceeded("no engine was ready in time")
         return InputSpec.from_json(self._hello["spec"])
 
-    @contextmanager
-    def hold_bytes(self, count: int) -> Iterator[None]:
-        """Hold memory for a body or for pixels, within the worker's share.
-
-        Raises:
-            app.errors.QueueFull: others hold too much; alone, anything under the limits fits.
-        """
-        if self._bytes and self._bytes + count > self._share["bytes"]:
-            raise errors.QueueFull("the requests in progress hold MAX_INFLIGHT_MB of memory")
-        self._bytes += count
-        try:
-            yield
-        finally:
-            self._bytes -= count
-
-    @contextmanager
-    def admit(self, images: int) -> Iterator[None]:
-        """Hold places in the queue, within the worker's share.
-
-        Raises:
-            app.errors.QueueFull: the places are taken.
-        """
-        if self._images and self._images + images > self._share["images"]:
-            raise errors.QueueFull("as many images as MAX_CONCURRENT_REQUESTS allows are waiting")
-        self._images += images
-        try:
-            yield
-        finally:
-            self._images -= images
+    def hold(self) -> Hold:
+        """Return what a new request holds: nothing yet."""
+        return Hold(self._admission)
 
     def predict(self, pixels: Sequence[Pixels], deadline: float) -> Answer:
         """Have the images answered by one engine; survive its death.
@@ -151,7 +125,7 @@ class EngineClient:
         request.numbers = [link.register(request) for _ in request.images]
         for number, image in zip(request.numbers, request.images, strict=True):
             head = {"shape": image.pixels.shape, "dtype": "uint8", "deadline": request.deadline,
-                    "attempt": image.victims, "alone": image.victims > 0}  # fmt: skip
+                    "alone": image.victims > 0}  # fmt: skip
             link.send(Frame(Type.SUBMIT, number, head, image.pixels.tobytes()))
 
     def _abandon(self, request: Request) -> None:
@@ -195,6 +169,8 @@ class EngineClient:
                 ))  # fmt: skip
             else:
                 self._dispatch(request)
+        # It may have been the connection alone: the engine is in the directory until it is gone.
+        gevent.spawn_later(RECONNECT_SECONDS, self._connect)
 
     # ---- the supervisor and its directory
 
@@ -210,8 +186,13 @@ class EngineClient:
 
     def _update(self, head: dict[str, Any]) -> None:
         self.draining, self.served = head["draining"], head["served"]
-        self._share, self._engines = head["share"], head["engines"]
+        self._admission.share(head["share"]["images"], head["share"]["bytes"])
+        self._engines = head["engines"]
         self._informed.set()
+        self._connect()
+
+    def _connect(self) -> None:
+        """Connect to every engine that serves and has no link."""
         for engine in self._engines:
             path = engine["path"]
             if Stage(engine["stage"]) is Stage.READY and path not in self._links:

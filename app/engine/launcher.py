@@ -99,6 +99,7 @@ class Launcher:
 
 def _caches(state_dir: str) -> dict[str, str]:
     """Say where to cache (torch's downloads) where HOME is read-only, as in many containers."""
-    if os.access(Path.home(), os.W_OK):
+    # Not Path.home(), which raises for a uid that has no name.
+    if os.access(os.path.expanduser("~"), os.W_OK):
         return {}
     return {"XDG_CACHE_HOME": str(Path(state_dir, "cache"))}

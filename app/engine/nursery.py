@@ -28,6 +28,7 @@ def main(descriptor: int) -> NoReturn:
     """Fork an engine for every SPAWN until the supervisor is gone."""
     settings = Settings.read()
     logs.configure(settings.log_level, settings.log_format, "nursery")
+    sys.stdout = sys.stderr  # what a library or a model prints is no log line of ours
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     line = socket.socket(fileno=descriptor)
     registry.preload(settings.model)

@@ -130,8 +130,7 @@ class EngineProcess:
             results = runner.run([Pixels(item.shape, item.payload) for item in batch])
         except errors.ServingError as error:
             logs.event("batch_failed", level=logging.ERROR, error=error, images=len(batch))
-            for item in batch:
-                _reply_error(item, error)
+            self._answer_failed(runner, batch, error)
             return
         finally:
             self._batch_began = None
@@ -140,6 +139,17 @@ class EngineProcess:
             head = {"queue_ms": round(1000 * (began - item.queued_at), 3),
                     "inference_ms": milliseconds, "batch": len(batch)}  # fmt: skip
             item.key[0].send(Frame(Type.RESULT, item.key[1], head, result))
+
+    def _answer_failed(
+        self, runner: Runner, batch: list[Item[Key]], error: errors.ServingError
+    ) -> None:
+        """Halve the batch until the image that fails is alone: its neighbours are not at fault."""
+        if len(batch) == 1:
+            _reply_error(batch[0], error)
+            return
+        middle = len(batch) // 2
+        self._run_batch(runner, batch[:middle])
+        self._run_batch(runner, batch[middle:])
 
     # ---- Work, called by the talking thread
 
@@ -165,11 +175,11 @@ class EngineProcess:
                 key=(channel, frame.id), shape=tuple(head["shape"]), deadline=head["deadline"],
                 alone=head["alone"], queued_at=time.monotonic(), payload=frame.payload,
             )  # fmt: skip
-        except (KeyError, TypeError) as error:
-            raise ProtocolError(f"SUBMIT lacks {error}") from error
-        height, width, channels = item.shape
-        if height * width * channels != len(item.payload):
-            raise ProtocolError(f"{len(item.payload)} bytes for the shape {item.shape}")
+            height, width, channels = item.shape
+        except (KeyError, TypeError, ValueError) as error:
+            raise ProtocolError(f"SUBMIT is not whole: {error}") from error
+        if head.get("dtype") != "uint8" or height * width * channels != len(item.payload):
+            raise ProtocolError(f"{len(item.payload)} bytes for uint8 of shape {item.shape}")
         with self._changed:
             self._batcher.put(item)
             self._changed.notify()
@@ -187,6 +197,8 @@ class EngineProcess:
 
     def stop(self) -> None:
         """Leave when the queue is empty and the last worker is gone (design, invariant 5)."""
+        if self._stopping:
+            return
         if self._stage is not Stage.READY:
             os._exit(0)  # nothing was admitted; a load cannot be interrupted otherwise
         with self._changed:

@@ -31,12 +31,11 @@ class Type(IntEnum):
     STARTED = 5  # engine → worker: the ids of the batch that begins now
     RESULT = 6  # engine → worker: the answer's JSON and its timings
     FAILED = 7  # engine → worker: error code and message
-    STATE = 8  # engine → worker: queue, running batch, once a second
+    STATE = 8  # engine → worker: queue, running batch, twice a second
     SPAWN = 9  # supervisor → nursery: fork an engine (its sockets travel beside the frame)
-    SPAWNED = 10  # nursery → supervisor: its pid (the pidfd travels beside the frame)
-    STAGE = 11  # engine → supervisor: loading, warming, self_test, ready, failed with the cause
-    BEAT = 12  # engine → supervisor: alive, and how long the running batch has taken
-    STOP = 13  # supervisor → engine: answer what you hold, then leave
+    STAGE = 10  # engine → supervisor: loading, warming, self_test, ready, failed with the cause
+    BEAT = 11  # engine → supervisor: alive, and how long the running batch has taken
+    STOP = 12  # supervisor → engine: answer what you hold, then leave
 
 
 class ProtocolError(Exception):

@@ -110,6 +110,8 @@ class Runner:
             results = self._compute(images)
             encoded = [json.dumps(result, allow_nan=False).encode() for result in results]
         except torch.OutOfMemoryError as error:
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()  # the next try is smaller and wants other blocks
             raise errors.OutOfMemory(f"no device memory for {len(images)} images") from error
         except Exception as error:
             raise errors.ModelError(f"the model raised {type(error).__name__}") from error

@@ -7,6 +7,7 @@ from app.engine.order import Order
 from app.lifecycle import Stage, may_follow
 
 MAX_BACKOFF = 30.0
+MIN_SILENCE = 5.0
 
 
 @dataclass
@@ -49,7 +50,8 @@ class Engine:
             return "load_timeout" if now - self.started_at > load_seconds else ""
         if self.batch_age > hang_seconds:
             return "hang"
-        if now - self.heard_at > hang_seconds:
+        # Beats come whatever the model does; a short HANG_SECONDS must not make them late.
+        if now - self.heard_at > max(hang_seconds, MIN_SILENCE):
             return "silent"
         return ""
 

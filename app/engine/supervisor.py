@@ -4,6 +4,7 @@ It never dies with an engine, an engine never dies with the nursery, and no HTTP
 either. Signals: SIGUSR1 the container drains, SIGTERM stop.
 """
 
+import contextlib
 import logging
 import os
 import selectors
@@ -30,7 +31,8 @@ class Supervisor:
 
     Args:
         settings: the container's.
-        notify_pid: gets SIGUSR2 when the first engine is ready; 0 for nobody.
+        notify_pid: gets SIGUSR2 when the first engine is ready, and again when every worker has
+            been told that the container drains; 0 for nobody.
     """
 
     def __init__(self, settings: Settings, notify_pid: int) -> None:
@@ -38,6 +40,7 @@ class Supervisor:
         self._notify_pid = notify_pid
         self._draining = False
         self._stopping = False
+        self._announced = False
         self._selector = selectors.DefaultSelector()
         self._fleet = Fleet(settings, self._selector, self._tell)
         self._directory = Directory(
@@ -62,6 +65,7 @@ class Supervisor:
             self._fleet.tick(now)
         self._fleet.stop_nursery()
         self._directory.close()
+        state_dir.clear(self._settings.state_dir)
 
     def _take_signals(self) -> None:
         # Handlers only wake the loop: logging or locking inside one can deadlock.
@@ -97,16 +101,22 @@ class Supervisor:
             state_dir.mark(self._settings.state_dir, state_dir.DRAINING, present=True)
             logs.event("draining")
             self._tell()
+            self._notify()  # run.sh goes on when every worker has been told
         elif number == signal.SIGTERM and not self._stopping:
             self._stopping = True
             logs.event("stopping")
             self._fleet.stop()
 
+    def _notify(self) -> None:
+        if self._notify_pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._notify_pid, signal.SIGUSR2)
+
     def _tell(self) -> None:
         """Tell run.sh, people and workers what is true now."""
-        if self._fleet.served and self._notify_pid:
+        if self._fleet.served and not self._announced:
+            self._announced = True
             logs.event("ready")
-            os.kill(self._notify_pid, signal.SIGUSR2)
-            self._notify_pid = 0
+            self._notify()
         state_dir.mark(self._settings.state_dir, state_dir.READY, present=self._fleet.ready)
         self._directory.tell(self._fleet.slots, draining=self._draining, served=self._fleet.served)

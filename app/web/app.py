@@ -20,7 +20,6 @@ from app.web import health, predict
 
 _REQUEST_ID = re.compile(r"[\w.:/+=-]{1,128}")
 _PROBES = frozenset({"/health", "/live", "/ready", "/startup"})
-_OPEN = _PROBES | {"/metrics", "/deep-health"}
 
 
 def create_app(settings: Settings, engine: EngineClient) -> Flask:
@@ -51,11 +50,11 @@ def _begin() -> None:
 
 
 def _authorize(settings: Settings) -> None:
-    is_open = request.path in _OPEN and request.method in ("GET", "HEAD")
+    is_open = request.path in _PROBES and request.method in ("GET", "HEAD")
     if settings.auth_token is None or is_open:
         return
     # PAI-EAS sends the bare token, everybody else a scheme before it (RFC 6750).
-    sent = request.headers.get("Authorization", "").removeprefix("Bearer ")
+    sent = re.sub(r"(?i)^bearer\s+", "", request.headers.get("Authorization", ""))
     if not hmac.compare_digest(sent.encode(), settings.auth_token.encode()):
         raise errors.Unauthorized("this server needs its token in the Authorization header")
 

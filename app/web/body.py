@@ -27,17 +27,28 @@ class Posted:
     many: bool
 
 
+def announced(request: Request, settings: Settings) -> int:
+    """Return how large the body says it is; a chunked one may become as large as allowed.
+
+    Raises:
+        app.errors.BodyTooLarge: Content-Length is over the limit.
+    """
+    limit = settings.max_body_mb << 20
+    length = request.content_length
+    if length is not None and length > limit:
+        raise errors.BodyTooLarge(f"the body has {length} bytes; MAX_BODY_MB allows {limit}")
+    return limit if length is None else length
+
+
 def read(request: Request, settings: Settings, deadline: float) -> bytes:
     """Return the whole body.
 
     Raises:
-        app.errors.BodyTooLarge: told by Content-Length, or found while reading.
+        app.errors.BodyTooLarge: found while reading.
         app.errors.BodyTimeout: it did not arrive by the deadline, or ended early.
     """
     limit = settings.max_body_mb << 20
     expected = request.content_length
-    if expected is not None and expected > limit:
-        raise errors.BodyTooLarge(f"the body has {expected} bytes; MAX_BODY_MB allows {limit}")
     stream = request.environ["wsgi.input"]
     content = bytearray()
     with gevent.Timeout(max(0.0, deadline - time.monotonic()), False):

@@ -2,12 +2,12 @@
 
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
 
 from flask import Blueprint, Response, current_app, g, request
 from gevent import get_hub
 
 from app import images
+from app.engine.admission import Hold
 from app.engine.client import EngineClient
 from app.engine.record import Answer
 from app.images import InputSpec, Pixels
@@ -27,25 +27,19 @@ def predict() -> Response:
     engine: EngineClient = current_app.extensions["unbroken.engine"]
     deadline: float = g.began + settings.request_timeout_seconds
     spec = engine.input_spec(deadline)
-    with ExitStack() as held:
-        held.enter_context(engine.hold_bytes(_announced(settings)))
+    with engine.hold() as hold:
+        hold.add_bytes(body.announced(request, settings))
         content = body.read(request, settings, deadline)
         posted = _parse(content, settings)
-        held.enter_context(engine.admit(len(posted.files)))
+        hold.add_images(len(posted.files))
         began = time.monotonic()
         pixels = [
-            _decode(engine, file, spec, settings, index if posted.many else None)
+            _decode(hold, file, spec, settings, index if posted.many else None)
             for index, file in enumerate(posted.files)
         ]
         g.decode_ms = round(1000 * (time.monotonic() - began), 3)
         g.answer = engine.predict(pixels, deadline)
     return _respond(g.answer, many=posted.many)
-
-
-def _announced(settings: Settings) -> int:
-    """Return how large the body says it is; a chunked one may become as large as allowed."""
-    length = request.content_length
-    return settings.max_body_mb << 20 if length is None else length
 
 
 def _parse(content: bytes, settings: Settings) -> Posted:
@@ -58,14 +52,16 @@ def _parse(content: bytes, settings: Settings) -> Posted:
 
 
 def _decode(
-    engine: EngineClient, file: bytes, spec: InputSpec, settings: Settings, index: int | None
+    hold: Hold, file: bytes, spec: InputSpec, settings: Settings, index: int | None
 ) -> Pixels:
     opened = images.open_image(file, settings.max_pixels, index)
-    with engine.hold_bytes(images.footprint(opened)):
-        # A native thread: Pillow releases the GIL, and the hub goes on turning.
-        array: Pixels = get_hub().threadpool.apply(
-            images.to_array, (opened, spec, settings.max_pixels, index)
-        )
+    footprint = images.footprint(opened)
+    hold.add_bytes(footprint)
+    # A native thread: Pillow releases the GIL, and the hub goes on turning.
+    array: Pixels = get_hub().threadpool.apply(
+        images.to_array, (opened, spec, settings.max_pixels, index)
+    )
+    hold.drop_bytes(footprint - array.nbytes)
     return array
 
 

@@ -55,6 +55,8 @@ def test_probes_exit_with_0_or_1_and_never_2(mnist: Server, tmp_path: Path) -> N
     assert probe() == 0
     assert probe("health", port=1) == 1
     assert probe("nonsense") == 1
+    assert probe("health", "--loudly") == 1
+    assert probe("health", "ready") == 1
 
 
 def test_live_at_once_but_not_healthy_while_the_model_loads(start: Start) -> None:

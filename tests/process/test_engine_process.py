@@ -14,8 +14,10 @@ from app.engine.launcher import Launcher
 from app.engine.order import Order
 from app.engine.protocol import Decoder, Frame, Type
 from tests.server import PATIENCE, wait_for
+from tests.stubs.models import MARK
 
 PIXELS = bytes([7, 8, 9]) * 64
+MARKED = bytes(MARK) * 64
 
 
 class Wire:
@@ -82,7 +84,7 @@ class Engine:
 def submit(number: int, deadline: float = 60.0, **head: object) -> Frame:
     """Return a SUBMIT of an 8 x 8 image whose first pixel is (7, 8, 9)."""
     members = {"shape": [8, 8, 3], "dtype": "uint8", "deadline": time.monotonic() + deadline,
-               "attempt": 0, "alone": False, **head}  # fmt: skip
+               "alone": False, **head}  # fmt: skip
     return Frame(Type.SUBMIT, number, members, PIXELS)
 
 
@@ -179,6 +181,22 @@ def test_what_waits_while_a_batch_runs_becomes_the_next_batch(engine: Engine) ->
     wire.send(Frame(Type.CANCEL, 3))
     assert wire.next(Type.STARTED).head == {"ids": [2, 4]}
     assert [wire.next(Type.RESULT).head["batch"] for _ in range(2)] == [2, 2]
+    wire.sock.close()
+
+
+@pytest.mark.parametrize("engine", ["Raises"], indirect=True)
+def test_an_image_that_makes_the_model_raise_fails_alone(engine: Engine) -> None:
+    wire = engine.connect()
+    wire.send(submit(1))
+    assert wire.next(Type.STARTED).head == {"ids": [1]}
+    marked = submit(3)
+    for frame in (submit(2), Frame(marked.type, 3, marked.head, MARKED), submit(4), submit(5)):
+        wire.send(frame)
+    assert wire.next(Type.RESULT).id == 1
+    outcomes = [wire.next(Type.RESULT, Type.FAILED) for _ in range(4)]
+    assert [frame.id for frame in outcomes if frame.type is Type.RESULT] == [2, 4, 5]
+    [failed] = [frame for frame in outcomes if frame.type is Type.FAILED]
+    assert (failed.id, failed.head["code"]) == (3, "model_error")
     wire.sock.close()
 
 

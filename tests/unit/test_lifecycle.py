@@ -23,8 +23,8 @@ def test_a_ready_engine_that_reports_can_serve() -> None:
         (EngineView(Stage.GONE), "engine_gone"),
         (EngineView(Stage.RETIRING), "engine_gone"),
         (EngineView(Stage.READY), "engine_gone"),
-        (EngineView(Stage.READY, heard_at=NOW - 5.1), "engine_stale"),
-        (EngineView(Stage.READY, heard_at=NOW, batch_age=5.1), "engine_stale"),
+        (EngineView(Stage.READY, heard_at=NOW - 4.1), "engine_stale"),
+        (EngineView(Stage.READY, heard_at=NOW, batch_age=4.1), "engine_stale"),
     ],
 )
 def test_anything_else_cannot_and_says_why(engine: EngineView, reason: str) -> None:

@@ -1,0 +1,217 @@
+"""The worker's side of an engine, against a real engine socket that a test plays."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import gevent
+import numpy as np
+import pytest
+from gevent import socket
+
+from app import errors
+from app.engine.client import EngineClient
+from app.engine.protocol import Decoder, Frame, Type
+from app.settings import Settings
+
+PIXELS = np.zeros((2, 2, 3), np.uint8)
+HELLO = {"model": "m", "version": "v1", "result_key": "r", "device": "cpu", "max_batch": 8,
+         "spec": {}, "generation": 1}  # fmt: skip
+TIMINGS = {"queue_ms": 0, "inference_ms": 0, "batch": 1}
+
+
+class Peer:
+    """The other end of a Unix socket: the supervisor's, or an engine's."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(path))
+        self._listener.listen()
+        self._decoder = Decoder()
+        self._frames: list[Frame] = []
+
+    def accept(self) -> None:
+        """Take the client's connection."""
+        with gevent.Timeout(10):
+            self._sock, _ = self._listener.accept()
+        self._decoder = Decoder()
+
+    def send(self, *frames: Frame) -> None:
+        """Send frames."""
+        self._sock.sendall(b"".join(frame.encode() for frame in frames))
+
+    def receive(self) -> Frame:
+        """Return the next frame."""
+        with gevent.Timeout(10):
+            while not self._frames:
+                self._frames = self._decoder.feed(self._sock.recv(65536))
+        return self._frames.pop(0)
+
+    def hang_up(self) -> None:
+        """End the connection, as a death does."""
+        self._sock.close()
+
+    def close(self) -> None:
+        """End everything."""
+        self._listener.close()
+        if hasattr(self, "_sock"):
+            self._sock.close()
+
+
+@pytest.fixture
+def supervisor(tmp_path: Path) -> Iterator[Peer]:
+    peer = Peer(tmp_path / "supervisor.sock")
+    yield peer
+    peer.close()
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Peer]:
+    peer = Peer(tmp_path / "e1.sock")
+    yield peer
+    peer.close()
+
+
+@pytest.fixture
+def client(tmp_path: Path, supervisor: Peer) -> EngineClient:
+    client = EngineClient(Settings.read({"STATE_DIR": str(tmp_path)}))
+    client.start()
+    supervisor.accept()
+    return client
+
+
+def directory(*engines: Peer, served: bool = True) -> Frame:
+    listed = [{"device": "cpu", "stage": "ready", "cause": "", "path": str(peer.path),
+               "generation": 1, "pid": 1, "restarts": {}} for peer in engines]  # fmt: skip
+    share = {"images": 8, "bytes": 1 << 20}
+    return Frame(Type.ENGINES, head={"draining": False, "served": served, "share": share,
+                                     "engines": listed})  # fmt: skip
+
+
+def greet(engine: Peer) -> None:
+    engine.accept()
+    state = {"stage": "ready", "queue": 0, "batch_age": 0}
+    engine.send(Frame(Type.HELLO, head=HELLO), Frame(Type.STATE, head=state))
+
+
+def ask(client: EngineClient, images: int = 1, seconds: float = 10) -> gevent.Greenlet:
+    return gevent.spawn(client.predict, [PIXELS] * images, time.monotonic() + seconds)
+
+
+def result(number: int, payload: bytes) -> Frame:
+    return Frame(Type.RESULT, number, TIMINGS, payload)
+
+
+def test_an_answer_comes_back_in_the_order_of_the_request(
+    client: EngineClient, supervisor: Peer, engine: Peer
+) -> None:
+    supervisor.send(directory(engine))
+    greet(engine)
+    asked = ask(client, images=2)
+    first, second = engine.receive(), engine.receive()
+    engine.send(result(second.id, b"2"), result(first.id, b"1"))
+    assert asked.get(timeout=10).results == [b"1", b"2"]
+
+
+def test_a_request_waits_for_an_engine_and_then_goes(
+    client: EngineClient, supervisor: Peer, engine: Peer
+) -> None:
+    supervisor.send(directory())
+    asked = ask(client)
+    gevent.sleep(0.05)
+    supervisor.send(directory(engine))
+    greet(engine)
+    engine.send(result(engine.receive().id, b"1"))
+    assert asked.get(timeout=10).results == [b"1"]
+
+
+def test_what_a_dead_engine_held_runs_again_and_what_ran_is_alone(
+    client: EngineClient, supervisor: Peer, engine: Peer, tmp_path: Path
+) -> None:
+    supervisor.send(directory(engine))
+    greet(engine)
+    running, waiting = ask(client), ask(client)
+    first, second = engine.receive(), engine.receive()
+    engine.send(Frame(Type.STARTED, head={"ids": [first.id]}))
+    gevent.sleep(0.05)
+    engine.hang_up()
+    successor = Peer(tmp_path / "e2.sock")
+    supervisor.send(directory(successor))
+    greet(successor)
+    again = [successor.receive(), successor.receive()]
+    assert [frame.head["alone"] for frame in again] == [True, False]
+    successor.send(*(result(frame.id, b"1") for frame in again))
+    assert running.get(timeout=10).replays == waiting.get(timeout=10).replays == 1
+    assert second.head["alone"] is False
+    successor.close()
+
+
+def test_after_two_deaths_under_it_a_request_is_refused(
+    client: EngineClient, supervisor: Peer, engine: Peer
+) -> None:
+    supervisor.send(directory(engine))
+    asked = ask(client)
+    for _ in range(2):
+        greet(engine)
+        engine.send(Frame(Type.STARTED, head={"ids": [engine.receive().id]}))
+        gevent.sleep(0.05)
+        engine.hang_up()
+    with pytest.raises(errors.RequestCrashedEngine):
+        asked.get(timeout=10)
+
+
+def test_a_connection_that_broke_to_an_engine_that_lives_is_made_again(
+    client: EngineClient, supervisor: Peer, engine: Peer
+) -> None:
+    supervisor.send(directory(engine))
+    greet(engine)
+    engine.hang_up()
+    greet(engine)
+    asked = ask(client)
+    engine.send(result(engine.receive().id, b"1"))
+    assert asked.get(timeout=10).results == [b"1"]
+    assert client.health().can_serve
+
+
+def test_a_request_that_nobody_answers_in_time_is_cancelled(
+    client: EngineClient, supervisor: Peer, engine: Peer
+) -> None:
+    supervisor.send(directory(engine))
+    greet(engine)
+    asked = ask(client, seconds=0.2)
+    submitted = engine.receive()
+    with pytest.raises(errors.DeadlineExceeded):
+        asked.get(timeout=10)
+    assert engine.receive() == Frame(Type.CANCEL, submitted.id)
+
+
+def test_an_error_of_the_engine_reaches_the_caller_under_its_code(
+    client: EngineClient, supervisor: Peer, engine: Peer
+) -> None:
+    supervisor.send(directory(engine))
+    greet(engine)
+    asked = ask(client, images=2)
+    failing, other = engine.receive(), engine.receive()
+    engine.send(Frame(Type.FAILED, failing.id, {"code": "out_of_memory", "message": "full"}))
+    with pytest.raises(errors.OutOfMemory, match="full"):
+        asked.get(timeout=10)
+    assert engine.receive() == Frame(Type.CANCEL, other.id)
+
+
+def test_a_worker_that_was_not_told_yet_waits_before_it_says_loading(
+    client: EngineClient, supervisor: Peer, engine: Peer
+) -> None:
+    asked = gevent.spawn(client.input_spec, time.monotonic() + 10)
+    gevent.sleep(0.05)
+    supervisor.send(directory(engine))
+    greet(engine)
+    assert asked.get(timeout=10).mode == "RGB"
+
+
+def test_before_the_first_ready_a_request_is_told_that_the_model_loads(
+    client: EngineClient, supervisor: Peer
+) -> None:
+    supervisor.send(directory(served=False))
+    with pytest.raises(errors.ModelLoading):
+        client.input_spec(time.monotonic() + 10)
