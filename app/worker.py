@@ -38,13 +38,14 @@ class LosslessWorker(GeventWorker):  # type: ignore[misc]
         self.engine: EngineClient = self.wsgi.extensions["unbroken.engine"]
         self.settings: Settings = self.wsgi.extensions["unbroken.settings"]
         self.stopped_at: float | None = None
+        self.pool = Pool(self.worker_connections)
         gevent.spawn(_log_stderr)
         servers = []
         for held in self.sockets:
             held.setblocking(True)
             # The name is taken now: after the close there is none to ask for.
             handle = partial(self.serve, held.getsockname())
-            server = StreamServer(held, handle=handle, spawn=Pool(self.worker_connections))
+            server = StreamServer(held, handle=handle, spawn=self.pool)
             # With more, one worker would hoard connections that its sisters could serve.
             server.max_accept = 1 if self.cfg.workers > 1 else server.max_accept
             server.start()
@@ -63,13 +64,14 @@ class LosslessWorker(GeventWorker):  # type: ignore[misc]
         for server in servers:
             self._close_listener(server)
         limit = self.stopped_at + self.cfg.graceful_timeout
-        while self.connections and time.monotonic() < limit:
+        # The pool, not the connections: one that was just accepted is not yet among those.
+        while len(self.pool) and time.monotonic() < limit:
             for connection in list(self.connections):
                 connection.close_if_idle(self.settings.idle_close_seconds, self.stopped_at)
             self.notify()
             gevent.sleep(0.05)
-        if self.connections:
-            logs.event("graceful_timeout", level=30, connections=len(self.connections))
+        if len(self.pool):
+            logs.event("graceful_timeout", level=30, connections=len(self.pool))
 
     def _close_listener(self, server: StreamServer) -> None:
         gevent.sleep(0)  # what the supervisor has said is read before it is asked
@@ -81,7 +83,7 @@ class LosslessWorker(GeventWorker):  # type: ignore[misc]
         listener.await_handshakes(server.server_port, gevent.sleep)
         server.stop_accepting()
         until = time.monotonic() + ACCEPT_SECONDS
-        while (accepted := server.do_read()) and time.monotonic() < until:
+        while time.monotonic() < until and (accepted := server.do_read()):
             server.do_handle(*accepted)
         server.close()
 
