@@ -1,0 +1,50 @@
+"""The server on a real GPU: ``make test-gpu``."""
+
+import os
+import signal
+
+import pytest
+
+from tests.conftest import Start
+from tests.server import ROOT, Load, wait_for
+
+pytestmark = pytest.mark.gpu
+
+SEVEN = (ROOT / "docs/images/seven.jpg").read_bytes()
+THREE = (ROOT / "docs/images/three-photo.jpg").read_bytes()
+
+
+def test_auto_takes_the_gpu_and_the_answers_are_right(start: Start) -> None:
+    server = start().wait_ready()
+    assert server.get("/status").json()["device"].startswith("cuda")
+    assert server.post(SEVEN, "/", "image/jpeg").json() == {"mnist_result": 7}
+    assert server.post(THREE, "/", "image/jpeg").json() == {"mnist_result": 3}
+
+
+def test_the_gpu_says_what_the_cpu_says(start: Start) -> None:
+    answers = []
+    for device in ("cuda", "cpu"):
+        server = start(MODEL="torchvision/resnet18", WEIGHTS="random", DEVICE=device).wait_ready()
+        answers.append(server.post(SEVEN, "/", "image/jpeg").json()["predictions"])
+    on_gpu, on_cpu = answers
+    assert on_gpu[0]["class_id"] == on_cpu[0]["class_id"]
+    for ours, theirs in zip(on_gpu, on_cpu, strict=True):
+        assert ours["score"] == pytest.approx(theirs["score"], abs=1e-3)
+
+
+def test_an_engine_killed_under_load_loses_nothing(start: Start) -> None:
+    server = start(MODEL="torchvision/resnet18", WEIGHTS="random").wait_ready()
+    with Load(server, clients=8, image=lambda _: THREE) as load:
+        for _ in range(3):
+            load.wait_answers(100)
+            os.kill(wait_for(server.engines, "an engine")[0], signal.SIGKILL)
+        load.wait_answers(100)
+    assert load.failures == []
+
+
+def test_a_device_that_is_not_there_is_named(start: Start) -> None:
+    server = start(DEVICE="cuda:63")
+    wait_for(
+        lambda: server.log.exists() and "invalid device ordinal" in server.log.read_text(),
+        "the cause",
+    )
