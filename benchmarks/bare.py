@@ -1,7 +1,7 @@
 """The bare loop: decode and forward with no server around them. One process of its own.
 
-``python -m benchmarks.bare VARIANT MODEL WEIGHTS DEVICE FOLDER`` loads the model, says so, and
-then answers each line ``{"batch": 4, "seconds": 3}`` on its standard input with one on its
+``python -m benchmarks.bare VARIANT MODEL WEIGHTS DEVICE THREADS FOLDER`` loads the model, says so,
+and then answers each line ``{"batch": 4, "seconds": 3}`` on its standard input with one on its
 standard output; it ends when its input does. The process stays, so that rounds with the server
 can alternate without a load between them.
 
@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from app import images, limits
+from app import images
 from app.engine.runner import resolve_device
 from app.models import registry
 from app.models.interface import Weights
@@ -39,13 +39,14 @@ class BareLoop:
         model: the MODEL setting.
         choice: the WEIGHTS setting.
         device: the DEVICE setting.
+        threads: of torch; the engine's number.
     """
 
-    def __init__(self, variant: str, model: str, choice: str, device: str) -> None:
-        torch.set_num_threads(limits.cores())  # as the engine's runner does
+    def __init__(self, variant: str, model: str, choice: str, device: str, threads: int) -> None:
+        torch.set_num_threads(threads)
         self._device = resolve_device(device)
         self._plain = variant == "plain"
-        self._pool = ThreadPoolExecutor(limits.cores()) if variant == "pooled" else None
+        self._pool = ThreadPoolExecutor(threads) if variant == "pooled" else None
         self._model = registry.create(model)
         path = registry.weights_path(model, None)
         content, name = (path.read_bytes(), path.name) if path else (None, "")
@@ -88,8 +89,8 @@ class BareLoop:
 
 def main() -> None:
     """Answer orders until there are no more."""
-    variant, model, choice, device, folder = sys.argv[1:]
-    loop = BareLoop(variant, model, choice, device)
+    variant, model, choice, device, threads, folder = sys.argv[1:]
+    loop = BareLoop(variant, model, choice, device, int(threads))
     files = cycle([path.read_bytes() for path in sorted(Path(folder).iterdir())])
     _say({"event": "loaded"})
     for line in sys.stdin:

@@ -3,6 +3,7 @@
 import os
 import platform
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -33,14 +34,36 @@ def describe() -> list[str]:
     ]
 
 
-def busy_cores(seconds: float = 1.0) -> float:
-    """Return how many cores are busy while we only wait: other people's work, stolen time too."""
-    before = _busy_ticks()
-    time.sleep(seconds)
-    return (_busy_ticks() - before) / _TICK / seconds
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time that a process has used, its threads included.
+
+    Raises:
+        OSError: it is gone.
+    """
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICK  # utime and stime: proc_pid_stat(5)
 
 
-def _busy_ticks() -> int:
-    # user, nice, system, idle, iowait, irq, softirq, steal: proc_stat(5)
-    fields = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
-    return sum(fields) - fields[3] - fields[4]
+class Quiet:
+    """Tells how many cores others used since it was made; time stolen by the host counts.
+
+    Args:
+        pids: ours that live on. Children that we start and await meanwhile count as ours, too.
+    """
+
+    def __init__(self, pids: Sequence[int]) -> None:
+        self._pids = pids
+        self._began = time.monotonic()
+        self._others = self._now()
+
+    def others(self) -> float:
+        """Return the cores."""
+        return max(0.0, (self._now() - self._others) / (time.monotonic() - self._began))
+
+    def _now(self) -> float:
+        own = os.times()
+        ours = sum(own[:4]) + sum(cpu_seconds(pid) for pid in self._pids)
+        # user, nice, system, idle, iowait, irq, softirq, steal: proc_stat(5)
+        line = Path("/proc/stat").read_text().split("\n", 1)[0]
+        ticks = [int(word) for word in line.split()[1:9]]
+        return (sum(ticks) - ticks[3] - ticks[4]) / _TICK - ours

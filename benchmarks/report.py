@@ -37,20 +37,21 @@ def markdown(measured: Results) -> str:
 def _options(measured: Results) -> str:
     options = measured.options
     return (
-        f"`{options['model']}` (weights {options['weights']}), {options['rounds']} rounds, "
+        f"`{options['model']}` (weights {options['weights']}), {options['engines']} engine, "
+        f"{options['rounds']} rounds, "
         f"windows of {options['seconds']:g} s, JPEGs of 500 × 375 pixels and about 60 KB."
     )
 
 
 def _noise(measured: Results) -> str:
-    busy = [turn.busy for turn in measured.rounds]
-    shown = ", ".join(f"{cores:.2f}" for cores in busy)
+    others = [turn.others for turn in measured.rounds]
+    shown = ", ".join(f"{cores:.2f}" for cores in others)
     verdict = (
         "**A noisy machine: take these figures as indications.**"
-        if max(busy) > NOISE_CORES
+        if max(others) > NOISE_CORES
         else "A quiet machine."
     )
-    return f"Cores that others used in the second before each round: {shown}. {verdict}"
+    return f"Cores that others used during each round: {shown}. {verdict}"
 
 
 def _criteria(measured: Results) -> str:
@@ -172,7 +173,8 @@ def _cost(measured: Results) -> str:
 
 def _recovery(measured: Results) -> str:
     found = measured.recoveries
-    silence, sent = [r.silence_ms for r in found], [r.sent_after_ms for r in found]
+    silence = [r.silence_ms for r in found if not math.isnan(r.silence_ms)]
+    sent = [r.sent_after_ms for r in found if not math.isnan(r.sent_after_ms)]
     rows = [
         (what, f"{median(times):.0f}", f"{max(times):.0f}")
         for what, times in (

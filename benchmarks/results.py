@@ -82,9 +82,9 @@ class Bare:
 
 @dataclass
 class Round:
-    """Bare loops and server in turns; ``busy`` is what others used of the cores before it."""
+    """Bare loops and server in turns; ``others`` is how many cores others used meanwhile."""
 
-    busy: float
+    others: float = 0.0
     bare: list[Bare] = field(default_factory=list)
     served: list[Throughput] = field(default_factory=list)
     probes: list[Probes] = field(default_factory=list)

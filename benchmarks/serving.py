@@ -4,6 +4,7 @@ Prints Markdown; progress goes to standard error. Asserts nothing. Leaves nothin
 """
 
 import argparse
+import itertools
 import json
 import signal
 import sys
@@ -13,10 +14,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+from app import limits
 from app.engine import launcher
 from benchmarks import experiments, machine, report
 from benchmarks.child import ROOT, Child
-from benchmarks.house import house, memory, roles, wait_ready
+from benchmarks.house import house, memory, roles, swept, wait_ready
 from benchmarks.results import Results, Round
 from tests.hostile import good_jpeg
 from tests.server import Server
@@ -25,16 +27,18 @@ BATCHES = (1, 2, 4, 8, 16)
 PROBED = (16, 128)
 COST_CLIENTS = 16
 PHOTOS = 8
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _NO_MALLOC = dict.fromkeys(launcher._KEEP_MEMORY, "")
+Loops = dict[str, list[Child]]
 VARIANTS = {"plain": _NO_MALLOC, "strong": launcher._KEEP_MEMORY, "pooled": launcher._KEEP_MEMORY}
 
 
 def main() -> None:
     """Measure what the command line asks for, and print it."""
     options = _parse()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: sys.exit(1))  # so that everything below is cleaned up
-    with tempfile.TemporaryDirectory(prefix="unbroken-benchmark-") as folder:
+    for number in _SIGNALS:
+        signal.signal(number, _stop)
+    with tempfile.TemporaryDirectory(prefix="unbroken-benchmark-") as folder, swept(folder):
         measured = _measure(options, Path(folder))
     text = report.markdown(measured)
     print(text)
@@ -42,6 +46,12 @@ def main() -> None:
         options.json.write_text(json.dumps(asdict(measured), indent=1) + "\n")
     if options.write:
         (ROOT / "docs" / "benchmarks.md").write_text(text + "\n")
+
+
+def _stop(number: int, _: object) -> None:
+    for ignored in _SIGNALS:  # an impatient second Ctrl-C must not cut the clean-up short
+        signal.signal(ignored, signal.SIG_IGN)
+    sys.exit(128 + number)
 
 
 def _parse() -> argparse.Namespace:
@@ -55,6 +65,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--model", default="torchvision/resnet18")
     parser.add_argument("--weights", default="random")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--engines", type=int, default=1, help="and processes of a bare loop")
     parser.add_argument("--kills", type=int, default=5, help="of the engine, under load")
     parser.add_argument("--json", type=Path, help="file for every single figure")
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
@@ -64,7 +75,10 @@ def _parse() -> argparse.Namespace:
 def _measure(options: argparse.Namespace, folder: Path) -> Results:
     shown = {k: v for k, v in vars(options).items() if k not in ("json", "write")}
     measured = Results(machine.describe(), shown)
-    model = {"MODEL": options.model, "WEIGHTS": options.weights, "DEVICE": options.device}
+    model = {
+        "MODEL": options.model, "WEIGHTS": options.weights, "DEVICE": options.device,
+        "ENGINES": str(options.engines),
+    }  # fmt: skip
     photos = _photos(folder)
     for number in range(options.rounds):
         _progress(f"start {number + 1} of {options.rounds}")
@@ -85,14 +99,16 @@ def _measure(options: argparse.Namespace, folder: Path) -> Results:
 
 
 def _round(
-    options: argparse.Namespace, server: Server, loops: dict[str, Child], photos: Path, number: int
+    options: argparse.Namespace, server: Server, loops: Loops, photos: Path, number: int
 ) -> Round:
-    turn = Round(machine.busy_cores())
+    ours = [child.pid for children in loops.values() for child in children]
+    quiet = machine.Quiet([*ours, *server.processes()])
+    turn = Round()
     label = f"round {number + 1} of {options.rounds}:"
-    for variant, child in loops.items():
+    for variant, children in loops.items():
         _progress(f"{label} bare loop, {variant}")
         for batch in BATCHES:
-            turn.bare.append(experiments.bare_loop(child, variant, batch, options.seconds))
+            turn.bare.append(experiments.bare_loop(children, variant, batch, options.seconds))
     for clients in options.clients:
         _progress(f"{label} server, {clients} clients")
         turn.served.append(experiments.serve(server, clients, options.seconds, photos))
@@ -100,6 +116,7 @@ def _round(
         if clients in options.clients:
             _progress(f"{label} /health under {clients} clients")
             turn.probes += experiments.probe(server, clients, options.seconds, photos)
+    turn.others = quiet.others()
     return turn
 
 
@@ -115,14 +132,19 @@ def _measure_cost(options: argparse.Namespace, folder: Path, measured: Results) 
 
 
 @contextmanager
-def _bare_loops(options: argparse.Namespace, photos: Path) -> Iterator[dict[str, Child]]:
+def _bare_loops(options: argparse.Namespace, photos: Path) -> Iterator[Loops]:
     with ExitStack() as stack:
-        loops = {}
+        loops: Loops = {}
+        threads = max(1, limits.cores() // options.engines)  # as the engine's runner has it
         for variant, environ in VARIANTS.items():
-            arguments = (variant, options.model, options.weights, options.device, photos)
-            child = Child("benchmarks.bare", *arguments, environ=environ)
-            loops[variant] = stack.enter_context(child)
-        for child in loops.values():
+            arguments = (
+                variant, options.model, options.weights, options.device, threads, photos,
+            )  # fmt: skip
+            loops[variant] = [
+                stack.enter_context(Child("benchmarks.bare", *arguments, environ=environ))
+                for _ in range(options.engines)
+            ]
+        for child in itertools.chain(*loops.values()):
             child.hear()  # loaded
         yield loops
 
