@@ -28,9 +28,9 @@ PROBED = (16, 128)
 COST_CLIENTS = 16
 PHOTOS = 8
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_NO_MALLOC = dict.fromkeys(launcher._KEEP_MEMORY, "")
+_NO_MALLOC = dict.fromkeys(launcher.CPU_TUNING, "")
 Loops = dict[str, list[Child]]
-VARIANTS = {"plain": _NO_MALLOC, "strong": launcher._KEEP_MEMORY, "pooled": launcher._KEEP_MEMORY}
+VARIANTS = {"plain": _NO_MALLOC, "strong": launcher.CPU_TUNING, "pooled": launcher.CPU_TUNING}
 
 
 def main() -> None:

@@ -41,6 +41,7 @@ class Channel:
         self._backlog = bytearray()
         self._lock = threading.Lock()
         self._closed = False
+        self._waits = False
 
     def fileno(self) -> int:
         """Return the descriptor, for a selector."""
@@ -48,8 +49,8 @@ class Channel:
 
     @property
     def has_backlog(self) -> bool:
-        """Whether bytes wait for the socket to become writable."""
-        return bool(self._backlog)
+        """Whether bytes wait for the socket to become writable; not merely for their sender."""
+        return self._waits
 
     def receive(self) -> list[Frame]:
         """Return the frames that one read completes, perhaps none.
@@ -68,27 +69,29 @@ class Channel:
             raise ChannelClosed("end of file")
         return self._decoder.feed(chunk)
 
-    def send(self, frame: Frame) -> None:
-        """Send a frame, or as much as the socket takes now; any thread may call this.
+    def send(self, *frames: Frame) -> None:
+        """Send frames, or as much as the socket takes now; any thread may call this.
 
         A peer that does not read is cut off rather than waited for: its end of file tells the
         selector's thread.
         """
         with self._lock:
-            waiting = bool(self._backlog)
-            self._backlog += frame.encode()
-            if not waiting:
+            waited = self._waits
+            for frame in frames:
+                self._backlog += frame.encode()
+            if not waited:
                 self._write()
             if len(self._backlog) > MAX_BACKLOG:
                 self._cut()
-            begins_to_wait = bool(self._backlog) and not waiting
-        if begins_to_wait:
+            self._waits = bool(self._backlog)
+        if self._waits and not waited:
             self._on_backlog()
 
     def flush(self) -> None:
         """Write what waits; the selector's thread calls this when the socket is writable."""
         with self._lock:
             self._write()
+            self._waits = bool(self._backlog)
 
     def close(self) -> None:
         """Close the socket; later sends do nothing."""

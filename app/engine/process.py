@@ -135,10 +135,14 @@ class EngineProcess:
         finally:
             self._batch_began = None
         milliseconds = round(1000 * (time.monotonic() - began), 3)
+        answers: dict[Channel, list[Frame]] = {}
         for item, result in zip(batch, results, strict=True):
+            channel, number = item.key
             head = {"queue_ms": round(1000 * (began - item.queued_at), 3),
                     "inference_ms": milliseconds, "batch": len(batch)}  # fmt: skip
-            item.key[0].send(Frame(Type.RESULT, item.key[1], head, result))
+            answers.setdefault(channel, []).append(Frame(Type.RESULT, number, head, result))
+        for channel, frames in answers.items():
+            channel.send(*frames)  # one system call a worker: the next batch waits for it
 
     def _answer_failed(
         self, runner: Runner, batch: list[Item[Key]], error: errors.ServingError
