@@ -156,6 +156,21 @@ def test_weights_from_a_file_are_served_under_their_own_hash(start: Start, tmp_p
     assert reply.headers["X-Model-Version"] == digest[:12]
 
 
+def test_torchvisions_own_weights_come_from_its_cache(start: Start, tmp_path: Path) -> None:
+    cached = tmp_path / "torch/hub/checkpoints/resnet18-f37072fd.pth"
+    cached.parent.mkdir(parents=True)
+    script = (
+        "import torch\nfrom torchvision.models import get_model\n"
+        f"torch.save(get_model('resnet18').state_dict(), {str(cached)!r})"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+    digest = subprocess.check_output(["sha256sum", str(cached)]).decode()
+    server = start(MODEL="torchvision/resnet18", TORCH_HOME=tmp_path / "torch").wait_ready()
+    reply = server.post(SEVEN, "/", "image/jpeg")
+    assert len(reply.json()["predictions"]) == 5
+    assert reply.headers["X-Model-Version"] == digest[:12]
+
+
 def test_a_token_guards_everything_but_the_probes(start: Start) -> None:
     server: Server = start(AUTH_TOKEN="hush")
     server.wait_ready()
