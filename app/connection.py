@@ -15,6 +15,37 @@ class _Idle(BaseException):
     """Thrown into a waiting greenlet: the worker stops, and nothing has come for long enough."""
 
 
+class Writer:
+    """Sends a response's head with the first of its body: one packet and one system call, not two.
+
+    Args:
+        client: the connection's socket.
+    """
+
+    def __init__(self, client: socket.socket) -> None:
+        self._client = client
+        self._head: bytes | None = None
+
+    def send(self, interim: bytes) -> int:
+        """Send at once: 100 Continue."""
+        sent: int = self._client.send(interim)
+        return sent
+
+    def sendall(self, data: bytes) -> None:
+        """Hold the first piece, which is the head; send it with the second."""
+        if self._head is None:
+            self._head = data
+        else:
+            self._client.sendall(self._head + data)
+            self._head = b""
+
+    def flush(self) -> None:
+        """Send a head that no body followed."""
+        if self._head:
+            self._client.sendall(self._head)
+            self._head = b""
+
+
 class Connection:
     """Idle means: waiting for the first byte of the next request. Anything else is busy.
 

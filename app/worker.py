@@ -19,7 +19,7 @@ from gunicorn.http import wsgi
 from gunicorn.workers.ggevent import GeventWorker
 
 from app import listener, logs, stderr
-from app.connection import Connection
+from app.connection import Connection, Writer
 from app.engine.client import EngineClient
 from app.settings import Settings
 
@@ -123,7 +123,8 @@ class LosslessWorker(GeventWorker):  # type: ignore[misc]
         self, name: Any, request: Any, client: socket.socket, address: Any, connection: Connection
     ) -> bool:
         """Answer one request; return whether the connection lives on."""
-        response, environ = wsgi.create(request, client, address, name, self.cfg)
+        writer = Writer(client)
+        response, environ = wsgi.create(request, writer, address, name, self.cfg)
         environ["wsgi.multithread"] = True
         environ["unbroken.first_byte"] = connection.first_byte
         self.nr += 1
@@ -142,6 +143,7 @@ class LosslessWorker(GeventWorker):  # type: ignore[misc]
             for chunk in body:
                 response.write(chunk)
             response.close()
+            writer.flush()
         finally:
             if hasattr(body, "close"):
                 body.close()

@@ -15,7 +15,7 @@ from app.stderr import StderrPipe
 
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
-# For PyTorch on a CPU; what the environment sets itself wins.
+# For PyTorch on a CPU.
 CPU_TUNING = {
     # glibc would give every batch's buffers back to the kernel and fault them in again:
     # measured 1.2 times the throughput of ResNet-18.
@@ -54,7 +54,7 @@ class Launcher:
         """
         # Packets: descriptors must stay with the order that they came with.
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        environ = {**CPU_TUNING, **_caches(self._state_dir), **os.environ}
+        environ = {**_caches(self._state_dir), **os.environ, **CPU_TUNING}
         command = [sys.executable, "-m", "app.engine.nursery", str(theirs.fileno())]
         stderr = None if os.isatty(2) else os.pipe2(os.O_CLOEXEC)
         self._process = subprocess.Popen(
