@@ -29,6 +29,7 @@ keep() {
     shift
     trap 'early=1; [ -z "$child" ] || kill -TERM "$child" 2>/dev/null' TERM
     trap '[ -z "$child" ] || kill -USR1 "$child" 2>/dev/null' USR1
+    trap '[ -z "$child" ] || kill -KILL "$child" 2>/dev/null' ALRM
     trap '' HUP INT
     setsid "$@" &
     child=$!
@@ -109,8 +110,13 @@ while [ -z "$stopping$http_ended$engine_ended" ]; do nap 86400; done
 if [ -n "$stopping" ] && [ -n "$served" ]; then
     say info draining
     kill -USR1 "$engine"
-    # Workers must know that the container ends before gunicorn tells them to leave.
-    while [ -z "$told$http_ended$engine_ended" ]; do nap 1; done
+    # Workers should know that the container ends before gunicorn tells them to leave; a supervisor
+    # that is stopped must not hold us.
+    patience=5
+    while [ -z "$told$http_ended$engine_ended" ] && [ "$patience" -gt 0 ]; do
+        nap 1
+        patience=$((patience - 1))
+    done
     left=$DRAIN_SECONDS
     while [ "$left" -gt 0 ] && [ -z "$cut$http_ended$engine_ended" ]; do
         nap 1
@@ -127,6 +133,12 @@ say info stopping
 kill -TERM "$http" 2>/dev/null
 finish "$http"
 kill -TERM "$engine" 2>/dev/null
+patience=10 # the supervisor gives its engines 3 seconds
+while [ -z "$engine_ended" ] && [ "$patience" -gt 0 ]; do
+    nap 1
+    patience=$((patience - slept))
+done
+[ -n "$engine_ended" ] || kill -ALRM "$engine" 2>/dev/null
 finish "$engine"
 say info stopped
 exit "$result"

@@ -110,7 +110,7 @@ class BodyTimeout(ClientError):
     """The body did not arrive before the deadline."""
 
     code, status = "body_timeout", 408
-    meaning = "The body did not arrive within `REQUEST_TIMEOUT_SECONDS`."
+    meaning = "The body did not arrive whole within `REQUEST_TIMEOUT_SECONDS`."
 
 
 class BodyTooLarge(ClientError):

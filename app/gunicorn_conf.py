@@ -10,7 +10,11 @@ logs.configure(_settings.log_level, _settings.log_format, "arbiter")
 
 wsgi_app = "app.wsgi:application"
 worker_class = "app.worker.LosslessWorker"
-bind = f"{_settings.host}:{_settings.port}"
+bind = (
+    f"[{_settings.host}]:{_settings.port}"
+    if ":" in _settings.host
+    else (f"{_settings.host}:{_settings.port}")
+)
 workers = _settings.workers
 keepalive = _settings.keepalive_seconds
 graceful_timeout = _settings.graceful_seconds

@@ -132,7 +132,8 @@ class Server:
 
     def events(self, name: str = "") -> list[dict[str, Any]]:
         """Return the log lines, or those of one event. Every line must be JSON."""
-        lines = [json.loads(line) for line in self.log.read_text().splitlines()]
+        whole = self.log.read_text().rpartition("\n")[0]  # the last line may be half written
+        lines = [json.loads(line) for line in whole.splitlines()]
         return [line for line in lines if not name or line["event"] == name]
 
     def arbiter(self) -> int:

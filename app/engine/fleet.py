@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import math
 import os
 import selectors
 import signal
@@ -19,6 +20,7 @@ from app.lifecycle import Stage
 from app.models import registry
 from app.settings import Settings
 
+YOUNG_SECONDS = 10.0  # a nursery that dies earlier cannot import what it must
 STOP_SECONDS = 3.0  # part of the arithmetic of PLATFORM_GRACE_SECONDS
 
 
@@ -46,6 +48,8 @@ class Fleet:
         self._weights: int | None = None
         self._unclaimed: dict[int, int] = {}  # exit codes of children that have not spoken yet
         self._stop_at: float | None = None
+        self._nursery_due = math.inf
+        self._nursery_deaths = 0
 
     @property
     def ready(self) -> bool:
@@ -61,11 +65,15 @@ class Fleet:
 
     def start_nursery(self) -> None:
         """Start the process that engines are forked from."""
+        self._nursery_due = math.inf
+        self._nursery_began = time.monotonic()
         if stderr := self._launcher.start():
             self._selector.register(stderr, selectors.EVENT_READ, stderr)
 
     def tick(self, now: float) -> None:
         """Start what is due, kill what is overdue."""
+        if now >= self._nursery_due:
+            self.start_nursery()
         for slot in self.slots:
             if slot.engine:
                 self._watch(slot, slot.engine, now)
@@ -193,7 +201,7 @@ class Fleet:
     def _reaped(self, pid: int, code: int) -> None:
         if pid == self._launcher.pid and self._stop_at is None:
             logs.event("nursery_died", level=logging.WARNING, exit_code=code)
-            self.start_nursery()
+            self._bury_nursery(time.monotonic())
             return
         for slot in self.slots:
             if slot.engine and slot.engine.pid == pid:
@@ -201,6 +209,17 @@ class Fleet:
                 self._ended(slot, slot.engine, code)
                 return
         self._unclaimed[pid] = code
+
+    def _bury_nursery(self, now: float) -> None:
+        """Have the next one started: at once, or with back-off where this one died young."""
+        if now - self._nursery_began > YOUNG_SECONDS:
+            self._nursery_deaths = 0
+        else:
+            self._nursery_deaths += 1
+        if not self.served:
+            for slot in self.slots:
+                slot.cause = "the engines' parent process died; the log says why"
+        self._nursery_due = now + min(30.0, 2.0**self._nursery_deaths - 1)
 
     def _read_last_words(self, slot: Slot, engine: Engine) -> None:
         with contextlib.suppress(ChannelClosed, ProtocolError):

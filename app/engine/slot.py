@@ -1,5 +1,6 @@
 """One place for an engine, and the clocks that say when to kill or to start one. Pure, no I/O."""
 
+import math
 from dataclasses import dataclass, field
 
 from app.engine.channel import Channel
@@ -22,6 +23,7 @@ class Engine:
         batch_age: how long its running batch had taken then.
         pid: 0 until it has spoken.
         doomed: why it was killed by us, or empty.
+        thawed_at: when the container last went on after it had been frozen.
     """
 
     order: Order
@@ -33,6 +35,7 @@ class Engine:
     pid: int = 0
     doomed: str = ""
     was_ready: bool = False
+    thawed_at: float = -math.inf
 
     def enter(self, stage: Stage) -> bool:
         """Pass to a stage; return False where the life of an engine has no such step."""
@@ -48,7 +51,8 @@ class Engine:
         """Return why the engine must be killed now, or an empty string."""
         if not self.was_ready:
             return "load_timeout" if now - self.started_at > load_seconds else ""
-        if self.batch_age > hang_seconds:
+        # A batch that was frozen with the container has aged without running.
+        if min(self.batch_age, now - self.thawed_at) > hang_seconds:
             return "hang"
         # Beats come whatever the model does; a short HANG_SECONDS must not make them late.
         if now - self.heard_at > max(hang_seconds, MIN_SILENCE):
@@ -57,8 +61,7 @@ class Engine:
 
     def restart_clocks(self, now: float) -> None:
         """Forgive the time in which the whole container was frozen."""
-        self.started_at = self.heard_at = now
-        self.batch_age = 0.0
+        self.started_at = self.heard_at = self.thawed_at = now
 
 
 @dataclass

@@ -4,11 +4,13 @@ import base64
 import binascii
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import gevent
 from flask import Request
+from gunicorn.http.errors import ParseException
 from multipart import MultipartError, MultipartSegment, PushMultipartParser
 
 from app import errors
@@ -49,10 +51,9 @@ def read(request: Request, settings: Settings, deadline: float) -> bytes:
     """
     limit = settings.max_body_mb << 20
     expected = request.content_length
-    stream = request.environ["wsgi.input"]
     content = bytearray()
     with gevent.Timeout(max(0.0, deadline - time.monotonic()), False):
-        while chunk := stream.read(_CHUNK):
+        for chunk in _chunks(request.environ["wsgi.input"]):
             content += chunk
             if len(content) > limit:
                 raise errors.BodyTooLarge(f"the body is larger than MAX_BODY_MB ({limit} bytes)")
@@ -62,6 +63,14 @@ def read(request: Request, settings: Settings, deadline: float) -> bytes:
     raise errors.BodyTimeout(
         f"the body did not arrive within {settings.request_timeout_seconds:g} s"
     )
+
+
+def _chunks(stream: Any) -> Iterator[bytes]:
+    try:
+        while chunk := stream.read(_CHUNK):
+            yield chunk
+    except (OSError, ParseException) as error:  # a chunk that breaks RFC 9112, or the client left
+        raise errors.BodyTimeout(f"the body broke off: {error}") from error
 
 
 def images_of(content: bytes, kind: str, boundary: str, max_images: int) -> Posted:

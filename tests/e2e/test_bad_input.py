@@ -138,6 +138,18 @@ def test_a_body_that_ends_early_gets_408(mnist: Server) -> None:
     assert answer.startswith(b"HTTP/1.1 408 ")
 
 
+@pytest.mark.parametrize("chunks", [b"zz\r\nabc\r\n0\r\n\r\n", b"ff\r\nabc"])
+def test_chunks_that_break_the_rules_get_408(mnist: Server, chunks: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", mnist.port), timeout=60) as sock:
+        sock.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
+                     b"Transfer-Encoding: chunked\r\n\r\n" + chunks)  # fmt: skip
+        sock.shutdown(socket.SHUT_WR)
+        answer = sock.makefile("rb").read()
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"body_timeout" in answer
+    assert mnist.events("internal_error") == []
+
+
 def test_a_full_queue_sheds_with_503_and_fails_no_probe(start: Start) -> None:
     server = start(
         MODEL="tests.stubs.models:Slow", MAX_CONCURRENT_REQUESTS=2, WORKERS=1, MAX_BATCH=1

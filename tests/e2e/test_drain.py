@@ -116,6 +116,14 @@ def test_a_part_that_dies_unasked_ends_the_rest_with_an_error(start: Start, part
     assert [line for line in server.events() if line["event"].endswith("_ended_unasked")]
 
 
+def test_a_supervisor_that_is_stopped_does_not_hold_the_end(start: Start) -> None:
+    server = start(DRAIN_SECONDS=0).wait_ready()
+    os.kill(server.events("started")[0]["pid"], signal.SIGSTOP)
+    server.signal(signal.SIGTERM)
+    server.wait()
+    wait_for(lambda: not server.processes(), "every process of ours to be gone")
+
+
 def test_a_worker_that_is_replaced_loses_nothing(start: Start) -> None:
     server = start().wait_ready()
     with Load(server, clients=8) as load:

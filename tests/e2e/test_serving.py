@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 
 from tests.conftest import Start
-from tests.server import ROOT, Server
+from tests.server import ROOT, Server, wait_for
 
 SEVEN = (ROOT / "docs/images/seven.jpg").read_bytes()
 THREE = (ROOT / "docs/images/three-photo.jpg").read_bytes()
@@ -54,6 +54,14 @@ def test_a_chunked_body(mnist: Server) -> None:
     connection.request("GET", "/health")
     assert connection.getresponse().status == 200
     connection.close()
+
+
+def test_ipv6(start: Start) -> None:
+    server = start(HOST="::1")
+    wait_for(lambda: "ready" in {line["event"] for line in server.events()}, "the model")
+    url = f"http://[::1]:{server.port}/"
+    command = ["curl", "-sS", "-F", "images=@docs/images/seven.jpg", url]
+    assert subprocess.check_output(command, cwd=ROOT) == b'{"mnist_result": 7}'
 
 
 def test_many_images_get_a_list_in_order(mnist: Server) -> None:

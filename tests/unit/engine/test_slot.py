@@ -43,7 +43,11 @@ def test_an_engine_that_says_nothing_is_overdue(engine: Engine) -> None:
 def test_a_frozen_container_is_forgiven(engine: Engine) -> None:
     ready(engine).batch_age = 9.0
     engine.restart_clocks(100)
-    assert engine.overdue(101, hang_seconds=6, load_seconds=60) == ""
+    engine.batch_age = 10.0  # its next report still counts the frozen time
+    engine.heard_at = 105
+    assert engine.overdue(105, hang_seconds=6, load_seconds=60) == ""
+    engine.heard_at = 107
+    assert engine.overdue(107, hang_seconds=6, load_seconds=60) == "hang"
 
 
 def test_stages_that_the_life_of_an_engine_has_not_are_refused(engine: Engine) -> None:
