@@ -101,6 +101,7 @@ def configure(level: str, form: str, process: str) -> None:
     """Set this process up to log, its uncaught exceptions and warnings included."""
     logging.config.dictConfig(dict_config(level, form))
     logging.captureWarnings(capture=True)
+    logging.raiseExceptions = False  # a broken log pipe would be logged, for ever
     name_process(process)
     sys.excepthook = lambda kind, error, _: event(
         "uncaught_exception", level=logging.CRITICAL, error=error, type=kind.__name__

@@ -6,6 +6,7 @@ running when the stop came (gunicorn #1236, #2297, #2529, #3227).
 """
 
 import errno
+import os
 import time
 from functools import partial
 from typing import Any
@@ -54,6 +55,15 @@ class LosslessWorker(GeventWorker):  # type: ignore[misc]
             self.notify()
             gevent.sleep(TICK_SECONDS)
         self._leave(servers)
+
+    def notify(self) -> None:
+        """Show the arbiter that the loop turns; without an arbiter, leave in order.
+
+        gunicorn's own exits at once when its parent is gone, and drops what is in flight.
+        """
+        self.tmp.notify()
+        if self.ppid != os.getppid():
+            self.alive = False
 
     # ---- the end
 

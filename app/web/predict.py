@@ -54,7 +54,10 @@ def _parse(content: bytes, settings: Settings) -> Posted:
 def _decode(
     hold: Hold, file: bytes, spec: InputSpec, settings: Settings, index: int | None
 ) -> Pixels:
-    opened = images.open_image(file, settings.max_pixels, index)
+    if len(file) < LARGE_BODY:
+        opened = images.open_image(file, settings.max_pixels, index)
+    else:  # a header can be megabytes of markers
+        opened = get_hub().threadpool.apply(images.open_image, (file, settings.max_pixels, index))
     footprint = images.footprint(opened)
     hold.add_bytes(footprint)
     # A native thread: Pillow releases the GIL, and the hub goes on turning.
