@@ -232,6 +232,8 @@ class Fleet:
         Path(engine.order.path).unlink(missing_ok=True)
         cause = engine.doomed or ("load_failed" if engine.stage is Stage.FAILED else "")
         cause = cause or (f"signal {-code}" if code < 0 else f"exit code {code}")
+        if not engine.was_ready and engine.stage is not Stage.FAILED:
+            slot.cause = f"the engine ended in its load: {cause}"
         slot.ended(time.monotonic(), cause)
         level = logging.INFO if self._stop_at is not None else logging.ERROR
         logs.event("engine_gone", level=level, cause=cause, engine=engine.pid,
