@@ -9,10 +9,39 @@
 # POSIX sh: ModelArts starts it as `sh /home/run.sh`. SageMaker's argument `serve` is accepted.
 set -u
 
-here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd) || exit 1
-export PYTHONPATH="$here${PYTHONPATH:+:$PYTHONPATH}"
-export PYTHONUNBUFFERED=1
-python=${PYTHON:-python3}
+# At once: a signal that nobody handles would end the shell, or never reach it as process 1.
+stopping=''
+trap 'stopping=1' TERM INT
+
+# What the shell itself writes ("Killed") is no log line; the parts get the real one as 3.
+exec 3>&2 2>/dev/null
+
+# Waits until a child has ended, whatever signals come meanwhile. It asks before each wait: bash
+# may forget that a child has ended when a signal comes in that moment, and would wait for ever.
+finish() {
+    while kill -0 "$1"; do wait "$1"; done
+}
+
+# `run.sh keep SIGNAL PID COMMAND...` is what run.sh starts for each part: it runs the command in a
+# session of its own, so that Ctrl-C reaches run.sh alone, and sends PID the SIGNAL when it has
+# ended (POSIX has no `wait -n`). USR1, USR2 and ALRM have it pass on "drain", "stop" and "kill".
+# Signals for the whole process group are for run.sh. Without run.sh, or without this process, the
+# kernel tells the part to stop.
+if [ "${1-}" = keep ]; then
+    signal=$2 parent=$3 child='' asked=''
+    trap : TERM HUP
+    trap '[ -z "$child" ] || kill -USR1 "$child"' USR1
+    trap 'asked=1; [ -z "$child" ] || kill -TERM "$child"' USR2
+    trap '[ -z "$child" ] || kill -KILL "$child"' ALRM
+    [ "$PPID" = "$parent" ] || exit 1 # it died before the kernel was asked to tell
+    shift 3
+    setpriv --pdeathsig TERM setsid "$@" 2>&3 3>&- &
+    child=$!
+    [ -z "$asked" ] || kill -TERM "$child"
+    finish "$child"
+    kill "-$signal" "$parent"
+    exit 0
+fi
 
 say() { # level event
     case ${LOG_FORMAT:-json} in
@@ -22,40 +51,15 @@ say() { # level event
     esac
 }
 
-# Runs a command in a session of its own, so that Ctrl-C reaches run.sh alone; passes signals on
-# to it; sends run.sh the signal $1 when it has ended (POSIX has no `wait -n`).
-keep() {
-    signal=$1 child='' early=''
-    shift
-    trap 'early=1; [ -z "$child" ] || kill -TERM "$child" 2>/dev/null' TERM
-    trap '[ -z "$child" ] || kill -USR1 "$child" 2>/dev/null' USR1
-    trap '[ -z "$child" ] || kill -KILL "$child" 2>/dev/null' ALRM
-    trap '' HUP INT
-    setsid "$@" &
-    child=$!
-    [ -z "$early" ] || kill -TERM "$child" 2>/dev/null
-    finish "$child"
-    kill "-$signal" "$$"
-    exit "$code"
-}
-
-# Waits until a child has ended, whatever signals come meanwhile; its status is in $code.
-finish() {
-    while :; do
-        wait "$1" 2>/dev/null # the shell's own "Killed" is no log line
-        code=$?
-        kill -0 "$1" 2>/dev/null || return 0
-    done
-}
-
-# Sleeps $1 seconds, or until a signal comes. Each trap ends the sleeper, so that no signal falls
-# between the test of $woken and the wait.
+# Sleeps $1 seconds, or until a signal comes; $slept is 0 then. Each trap ends the sleeper, so that
+# no signal falls between the test of $woken and the wait; and by SIGKILL, because every signal that
+# this script traps is lost between the sleeper's fork and its exec.
 nap() {
-    sleep "$1" &
+    setpriv --pdeathsig KILL sleep "$1" &
     sleeper=$!
     [ -n "$woken" ] || wait "$sleeper"
-    kill "$sleeper" 2>/dev/null
-    wait "$sleeper" 2>/dev/null
+    kill -KILL "$sleeper"
+    finish "$sleeper"
     sleeper=''
     slept=1
     [ -z "$woken" ] || slept=0
@@ -65,7 +69,7 @@ nap() {
 # shellcheck disable=SC2329  # called by the traps
 wake() {
     woken=1
-    [ -z "$sleeper" ] || kill "$sleeper" 2>/dev/null
+    [ -z "$sleeper" ] || kill -KILL "$sleeper"
 }
 
 # shellcheck disable=SC2329  # called by the traps
@@ -79,18 +83,42 @@ hang_up() {
     if [ -t 0 ]; then stop; else say warning hangup_ignored; fi
 }
 
-woken='' sleeper='' stopping='' cut='' served='' told='' http_ended='' engine_ended='' code=0
-# Before anything is started: a signal that nobody handles would end the shell.
+# Ends a part. "Stop" is said again and again: a part that has just been forked, or imports its
+# modules, cannot hear it yet; one that does not leave in time is killed.
+end() { # the keeper's pid, the name of the flag that says that it has ended, seconds
+    patience=$3
+    while eval "[ -z \"\$$2\" ]" && kill -USR2 "$1"; do
+        [ "$patience" -gt 0 ] || kill -ALRM "$1"
+        nap 1
+        patience=$((patience - slept))
+    done
+}
+
+woken='' sleeper='' cut='' served='' told='' http_ended='' engine_ended=''
 trap stop TERM INT
 trap hang_up HUP
+trap '' PIPE
 trap 'http_ended=1; wake' USR1
 trap 'engine_ended=1; wake' ALRM
 trap 'told=$served served=1; wake' USR2
 
-# Checks the settings, STATE_DIR and the port; prints the integer that this script needs.
-if ! settings=$("$python" -m app boot); then
+case $0 in
+/*) here=${0%/*} ;;
+*/*) here=$PWD/${0%/*} ;;
+*) here=$PWD ;;
+esac
+export PYTHONPATH="$here${PYTHONPATH:+:$PYTHONPATH}"
+export PYTHONUNBUFFERED=1
+python=${PYTHON:-python3}
+
+# Checks the settings, STATE_DIR and the port; prints the integers that this script needs.
+if ! settings=$(setsid "$python" -m app boot 2>&3) && [ -z "$stopping" ]; then
     printf '%s\n' "$settings"
     exit 1
+fi
+if [ -n "$stopping" ]; then
+    say info stopped
+    exit 0
 fi
 eval "$settings"
 
@@ -99,23 +127,24 @@ eval "$settings"
 export MALLOC_MMAP_THRESHOLD_="${MALLOC_MMAP_THRESHOLD_:-4194304}"
 export MALLOC_TRIM_THRESHOLD_="${MALLOC_TRIM_THRESHOLD_:-16777216}"
 
+keep() { exec setpriv --pdeathsig USR2 sh "$here/${0##*/}" keep "$@"; }
 say info starting
-keep ALRM "$python" -m app.engine --notify "$$" &
+keep ALRM "$$" "$python" -m app.engine --notify "$$" &
 engine=$!
-keep USR1 "$python" -m gunicorn -c python:app.gunicorn_conf &
+keep USR1 "$$" "$python" -m gunicorn -c python:app.gunicorn_conf &
 http=$!
 
-while [ -z "$stopping$http_ended$engine_ended" ]; do nap 86400; done
+while [ -z "$stopping$http_ended$engine_ended" ]; do nap 3600; done
 
 if [ -n "$stopping" ] && [ -n "$served" ]; then
     say info draining
     kill -USR1 "$engine"
     # Workers should know that the container ends before gunicorn tells them to leave; a supervisor
     # that is stopped must not hold us.
-    patience=5
-    while [ -z "$told$http_ended$engine_ended" ] && [ "$patience" -gt 0 ]; do
+    left=5
+    while [ "$left" -gt 0 ] && [ -z "$told$cut$http_ended$engine_ended" ]; do
         nap 1
-        patience=$((patience - 1))
+        left=$((left - slept))
     done
     left=$DRAIN_SECONDS
     while [ "$left" -gt 0 ] && [ -z "$cut$http_ended$engine_ended" ]; do
@@ -124,21 +153,13 @@ if [ -n "$stopping" ] && [ -n "$served" ]; then
     done
 fi
 
-result=0
-if [ -n "$http_ended$engine_ended" ]; then
+result=0 left=10 # the supervisor gives its engines 3 seconds
+if [ -n "$http_ended$engine_ended" ] && { [ -z "$stopping" ] || [ -n "$served" ]; }; then
     say error "${http_ended:+http}${engine_ended:+engine}_ended_unasked"
-    result=1
+    result=1 left=$((GRACEFUL_SECONDS + 10)) # HTTP workers may still have requests in flight
 fi
 say info stopping
-kill -TERM "$http" 2>/dev/null
-finish "$http"
-kill -TERM "$engine" 2>/dev/null
-patience=10 # the supervisor gives its engines 3 seconds
-while [ -z "$engine_ended" ] && [ "$patience" -gt 0 ]; do
-    nap 1
-    patience=$((patience - slept))
-done
-[ -n "$engine_ended" ] || kill -ALRM "$engine" 2>/dev/null
-finish "$engine"
+end "$http" http_ended $((GRACEFUL_SECONDS + 3))
+end "$engine" engine_ended "$left"
 say info stopped
 exit "$result"

@@ -68,7 +68,7 @@ def _show(arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 def _boot(settings: Settings) -> int:
-    """Refuse what can be known beforehand, and hand run.sh its integer."""
+    """Refuse what can be known beforehand, and hand run.sh its integers."""
     os.close(state_dir.claim(settings.state_dir))  # the supervisor takes the lock for good
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listener:
@@ -80,6 +80,7 @@ def _boot(settings: Settings) -> int:
                 f"PORT={settings.port} on HOST={settings.host} cannot be used: {error.strerror}."
             ) from error
     sys.stdout.write(f"DRAIN_SECONDS={settings.drain_seconds}\n")
+    sys.stdout.write(f"GRACEFUL_SECONDS={settings.graceful_seconds}\n")
     return 0
 
 

@@ -32,6 +32,11 @@ def wait_for(condition: Callable[[], Any], what: str, seconds: float = PATIENCE)
     raise AssertionError(f"waited {seconds:g} s for {what}")
 
 
+def children(pid: int) -> list[int]:
+    """Return the pids of a process's children."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 def free_port() -> int:
     """Return a port that nobody listens on."""
     with socket.socket() as sock:
@@ -63,7 +68,7 @@ class Reply:
 class Server:
     """A server that is running, or ran."""
 
-    def __init__(self, folder: Path, shell: str = "sh", **env: object) -> None:
+    def __init__(self, folder: Path, output: int | None = None, **env: object) -> None:
         self.port = free_port()
         self.state_dir = folder / "state"
         self.log = folder / "log"
@@ -73,7 +78,8 @@ class Server:
         }  # fmt: skip
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [shell, str(ROOT / "run.sh")], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                ["sh", str(ROOT / "run.sh")], stdin=subprocess.DEVNULL,
+                stdout=output or log, stderr=output or log,
                 env={**os.environ, **{name: str(value) for name, value in variables.items()}},
                 cwd=folder, start_new_session=True,
             )  # fmt: skip

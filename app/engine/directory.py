@@ -33,6 +33,11 @@ class Directory:
         self.listener.setblocking(False)
         selector.register(self.listener, selectors.EVENT_READ, self.listener)
 
+    @property
+    def empty(self) -> bool:
+        """Whether no worker is connected."""
+        return not self._workers
+
     def accept(self) -> None:
         """Take a worker's connection; the shares of the others shrink."""
         sock, _ = self.listener.accept()

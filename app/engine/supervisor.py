@@ -6,6 +6,7 @@ either. Signals: SIGUSR1 the container drains, SIGTERM stop.
 
 import contextlib
 import logging
+import math
 import os
 import selectors
 import signal
@@ -39,7 +40,7 @@ class Supervisor:
         self._settings = settings
         self._notify_pid = notify_pid
         self._draining = False
-        self._stopping = False
+        self._stop_by: float | None = None
         self._announced = False
         self._selector = selectors.DefaultSelector()
         self._fleet = Fleet(settings, self._selector, self._tell)
@@ -62,6 +63,7 @@ class Supervisor:
                 logs.event("was_frozen", level=logging.WARNING, seconds=round(now - last, 1))
                 self._fleet.forgive(now)
             last = now
+            self._stop_engines_behind_the_last_worker(now)
             self._fleet.tick(now)
         self._fleet.stop_nursery()
         self._directory.close()
@@ -102,10 +104,15 @@ class Supervisor:
             logs.event("draining")
             self._tell()
             self._notify()  # run.sh goes on when every worker has been told
-        elif number == signal.SIGTERM and not self._stopping:
-            self._stopping = True
+        elif number == signal.SIGTERM and self._stop_by is None:
+            self._stop_by = time.monotonic() + self._settings.graceful_seconds
             logs.event("stopping")
+
+    def _stop_engines_behind_the_last_worker(self, now: float) -> None:
+        """Engines outlive every HTTP worker (design, invariant 5), however the stop came about."""
+        if self._stop_by is not None and (self._directory.empty or now > self._stop_by):
             self._fleet.stop()
+            self._stop_by = math.inf
 
     def _notify(self) -> None:
         if self._notify_pid:

@@ -2,19 +2,29 @@
 
 import http.client
 import os
+import shutil
 import signal
 import socket
 import time
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import Start
-from tests.server import Load, png, wait_for
+from tests.server import Load, children, png, wait_for
+from tests.stubs.models import MARK
 
 
-@pytest.mark.parametrize("shell", ["dash", "bash"])
+@pytest.fixture(params=["dash", "bash"])
+def shell(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return a PATH on which `sh` is one or the other: distributions differ."""
+    folder = tmp_path_factory.mktemp(request.param)
+    (folder / "sh").symlink_to(str(shutil.which(request.param)))
+    return f"{folder}:{os.environ['PATH']}"
+
+
 def test_sigterm_under_load_loses_nothing_and_leaves_nothing(start: Start, shell: str) -> None:
-    server = start(shell=shell, DRAIN_SECONDS=2).wait_ready()
+    server = start(PATH=shell, DRAIN_SECONDS=2).wait_ready()
     with Load(server, clients=8) as load:
         load.wait_answers(50)
         server.signal(signal.SIGTERM)
@@ -36,14 +46,24 @@ def test_while_draining_new_connections_are_served_and_told_to_close(start: Star
     assert server.wait() == 0
 
 
-def test_a_response_that_was_running_when_the_drain_began_closes_too(start: Start) -> None:
-    server = start(MODEL="tests.stubs.models:Slow", DRAIN_SECONDS=60).wait_ready()
-    with Load(server, clients=4) as load:
-        load.wait_answers(4)
-        server.signal(signal.SIGTERM)
-        wait_for(lambda: server.get("/ready").status == 503, "the drain")
-        load.wait_answers(8)
-    assert all(reply.headers["Connection"] == "close" for reply in load.answers[-4:])
+def test_a_response_that_was_running_when_the_drain_began_closes_too(
+    start: Start, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    server = start(
+        MODEL="tests.stubs.models:Gated", GATE=gate, DRAIN_SECONDS=60, HANG_SECONDS=9
+    ).wait_ready()
+    kept = http.client.HTTPConnection("127.0.0.1", server.port)
+    kept.request("POST", "/predict", png((1, 2, 3)), {"Content-Type": "image/png"})
+    first = kept.getresponse()
+    assert (first.read(), first.headers["Connection"]) == (b'{"pixel": [1, 2, 3]}', "keep-alive")
+    kept.request("POST", "/predict", png(MARK), {"Content-Type": "image/png"})
+    wait_for(Path(f"{gate}.entered").exists, "the request to run")
+    server.signal(signal.SIGTERM)
+    wait_for(lambda: server.get("/ready").status == 503, "the drain")
+    gate.touch()
+    response = kept.getresponse()
+    assert (response.status, response.headers["Connection"]) == (200, "close")
     server.signal(signal.SIGTERM)
     assert server.wait() == 0
 
@@ -82,11 +102,48 @@ def test_a_stop_while_the_model_loads_is_prompt(start: Start) -> None:
     assert not server.processes()
 
 
-def test_a_stop_before_anything_is_up_is_orderly(start: Start) -> None:
-    server = start()
-    wait_for(lambda: server.events("starting"), "run.sh to begin")
+def test_a_stop_before_anything_is_up_is_orderly(start: Start, shell: str) -> None:
+    servers = [start(PATH=shell) for _ in range(6)]
+    for number, server in enumerate(servers):
+        wait_for(lambda: server.events("starting"), "run.sh to begin")  # noqa: B023
+        time.sleep(number * 0.02)  # a signal is easily lost between a fork and its exec
+        server.signal(signal.SIGTERM)
+    for server in servers:
+        assert server.wait() == 0
+        wait_for(lambda: not server.processes(), "every process of ours to be gone")  # noqa: B023
+
+
+def test_a_signal_for_the_whole_process_group_drains_as_well(start: Start) -> None:
+    server = start(DRAIN_SECONDS=60).wait_ready()
+    os.killpg(server.process.pid, signal.SIGTERM)
+    wait_for(lambda: server.get("/ready").status == 503, "the drain")
+    assert server.post(png()).status == 200
+    os.killpg(server.process.pid, signal.SIGINT)
+    assert server.wait() == 0
+    wait_for(lambda: not server.processes(), "every process of ours to be gone")
+
+
+def test_an_output_that_nobody_reads_does_not_change_the_end(start: Start, tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    server = start(output=writing, DRAIN_SECONDS=0)
+    os.close(writing)
+    server.wait_ready()
+    os.close(reading)
+    assert server.post(png()).status == 200
     server.signal(signal.SIGTERM)
     assert server.wait() == 0
+    wait_for(lambda: not server.processes(), "every process of ours to be gone")
+
+
+@pytest.mark.parametrize("victim", ["run.sh", "keep"])
+def test_whoever_is_left_alone_leaves(start: Start, victim: str) -> None:
+    server = start().wait_ready()
+    run_sh = server.process.pid
+    for pid in [run_sh] if victim == "run.sh" else children(run_sh):
+        os.kill(pid, signal.SIGKILL)
+    if victim == "keep":
+        server.signal(signal.SIGTERM)
+        server.wait()
     wait_for(lambda: not server.processes(), "every process of ours to be gone")
 
 

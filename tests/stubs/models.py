@@ -5,6 +5,7 @@ A marked image is one whose first pixel is pure red (255, 0, 0).
 
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -46,6 +47,19 @@ class Slow(Echo):
     def predict(self, batch: torch.Tensor) -> torch.Tensor:
         """Sleep, then echo."""
         time.sleep(0.3)
+        return super().predict(batch)
+
+
+class Gated(Echo):
+    """Holds a marked image until the file GATE exists; GATE.entered tells that it does."""
+
+    def predict(self, batch: torch.Tensor) -> torch.Tensor:
+        """Wait for the gate, then echo."""
+        gate = os.environ["GATE"]
+        if _marked(batch):
+            Path(f"{gate}.entered").touch()
+            while not os.path.exists(gate):
+                time.sleep(0.01)
         return super().predict(batch)
 
 
