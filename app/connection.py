@@ -1,18 +1,22 @@
 """One client connection in an HTTP worker: idle or busy, and how it is closed."""
 
 import contextlib
+import errno
+import fcntl
+import sys
+import termios
 import time
 from typing import Any
 
 import gevent
-from gevent import Greenlet, socket
+from gevent import socket
 
 LINGER_SECONDS = 2.0
 _REQUEST_TIMEOUT = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
-class _Idle(BaseException):
-    """Thrown into a waiting greenlet: the worker stops, and nothing has come for long enough."""
+class _Idle(Exception):
+    """Ends a connection's wait: the worker stops or is full, and nothing has come for long."""
 
 
 class Writer:
@@ -20,10 +24,13 @@ class Writer:
 
     Args:
         client: the connection's socket.
+        timeout: seconds for each piece; a client that reads nothing for so long is cut off, so
+            that it holds neither memory nor the end of the worker.
     """
 
-    def __init__(self, client: socket.socket) -> None:
+    def __init__(self, client: socket.socket, timeout: float) -> None:
         self._client = client
+        self._timeout = timeout
         self._head: bytes | None = None
 
     def send(self, interim: bytes) -> int:
@@ -36,14 +43,20 @@ class Writer:
         if self._head is None:
             self._head = data
         else:
-            self._client.sendall(self._head + data)
+            self._send(self._head + data)
             self._head = b""
 
     def flush(self) -> None:
         """Send a head that no body followed."""
         if self._head:
-            self._client.sendall(self._head)
+            self._send(self._head)
             self._head = b""
+
+    def _send(self, data: bytes) -> None:
+        with gevent.Timeout(self._timeout, False):
+            self._client.sendall(data)
+            return
+        raise ConnectionResetError(errno.ECONNRESET, "the client does not read")
 
 
 class Connection:
@@ -56,7 +69,7 @@ class Connection:
     def __init__(self, client: socket.socket) -> None:
         self.first_byte = time.monotonic()
         self._client = client
-        self._greenlet: Greenlet = gevent.getcurrent()
+        self._wait: Any = None
         self._idle_since: float | None = None
         self._linger = False
 
@@ -64,13 +77,15 @@ class Connection:
         """Wait for the first byte of a request; return False when the connection must end."""
         if not parser.unreader.buf.getbuffer().nbytes:  # else the client has sent two at once
             self._idle_since = time.monotonic()
+            self._wait = gevent.get_hub().loop.io(self._client.fileno(), 1)  # to read
             try:
-                socket.wait_read(self._client.fileno(), timeout=keepalive)
+                socket.wait(self._wait, timeout=keepalive)
             except (TimeoutError, _Idle):
                 if not self._has_bytes():  # they may have come at this very moment
                     return False
             finally:
                 self._idle_since = None
+                self._wait.close()
         self.first_byte = time.monotonic()
         return True
 
@@ -93,11 +108,17 @@ class Connection:
         self._linger = self._linger or unread
         return unread
 
+    @property
+    def idle_since(self) -> float | None:
+        """Monotonic seconds since when it has been idle; None while it is busy."""
+        return self._idle_since
+
     def close_if_idle(self, after: float, stopped_at: float) -> None:
         """Have it closed if it has been idle for ``after`` seconds of the stop."""
         idle_since = self._idle_since
         if idle_since is not None and time.monotonic() - max(idle_since, stopped_at) >= after:
-            self._greenlet.kill(_Idle, block=False)
+            # Ends this wait and nothing else: a greenlet that was killed might be busy by then.
+            gevent.get_hub().cancel_wait(self._wait, _Idle())
 
     def close(self) -> None:
         """Close; where the client is still sending, first let it read the answer.
@@ -112,7 +133,6 @@ class Connection:
         self._client.close()
 
     def _has_bytes(self) -> bool:
-        try:
-            return bool(self._client.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
-        except OSError:
-            return False
+        # Not a recv: gevent's waits for the first byte, whatever the flags.
+        waiting = fcntl.ioctl(self._client.fileno(), termios.FIONREAD, bytes(4))
+        return int.from_bytes(waiting, sys.byteorder) > 0

@@ -1,8 +1,11 @@
 """STATE_DIR: sockets and marks of one running server, and the lock that makes it one."""
 
 import fcntl
+import logging
 import os
 from pathlib import Path
+
+from app import logs
 
 SUPERVISOR_SOCKET = "supervisor.sock"
 READY, DRAINING = "ready", "draining"
@@ -47,9 +50,15 @@ def clear(path: str) -> None:
 
 
 def mark(path: str, name: str, *, present: bool) -> None:
-    """Make a mark exist or not; people and exec probes read it, the server never does."""
+    """Make a mark exist or not; people and exec probes read it, the server never does.
+
+    A disk that is full makes the mark wrong, and nothing else.
+    """
     file = Path(path, name)
-    if present:
-        file.touch()
-    else:
-        file.unlink(missing_ok=True)
+    try:
+        if present:
+            file.touch()
+        else:
+            file.unlink(missing_ok=True)
+    except OSError as error:
+        logs.event("mark_failed", level=logging.ERROR, mark=name, message=error.strerror)

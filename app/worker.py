@@ -109,6 +109,7 @@ class LosslessWorker(GeventWorker):  # type: ignore[misc]
         if self.closing():
             listener.welcome(client)
         connection = Connection(client)
+        self._make_room()
         self.connections.add(connection)
         parser = http.get_parser(self.cfg, client, address)
         request = None
@@ -129,11 +130,21 @@ class LosslessWorker(GeventWorker):  # type: ignore[misc]
             self.connections.discard(connection)
             connection.close()
 
+    def _make_room(self) -> None:
+        """Close the longest idle connection where few more would fit.
+
+        Else silent clients keep everyone out, and the accept queue from being emptied at the end.
+        """
+        if self.pool.free_count() < self.worker_connections // 10:
+            idle = [one for one in self.connections if one.idle_since is not None]
+            if idle:
+                min(idle, key=lambda one: one.idle_since or 0.0).close_if_idle(0.0, 0.0)
+
     def _respond(
         self, name: Any, request: Any, client: socket.socket, address: Any, connection: Connection
     ) -> bool:
         """Answer one request; return whether the connection lives on."""
-        writer = Writer(client)
+        writer = Writer(client, self.settings.request_timeout_seconds)
         response, environ = wsgi.create(request, writer, address, name, self.cfg)
         environ["wsgi.multithread"] = True
         environ["unbroken.first_byte"] = connection.first_byte

@@ -51,7 +51,9 @@ class Directory:
         return channel in self._workers
 
     def forget(self, channel: Channel) -> None:
-        """Drop a worker that is gone."""
+        """Drop a worker that is gone, or does not read."""
+        if channel not in self._workers:
+            return
         self._workers.discard(channel)
         self._selector.unregister(channel)
         channel.close()
@@ -82,6 +84,9 @@ class Directory:
         frame = Frame(Type.ENGINES, head={**self._head, "share": share})
         for channel in self._workers:
             channel.send(frame)
+        # A worker that has not read for so long hears the whole truth when it connects anew.
+        for channel in [channel for channel in self._workers if channel.has_backlog]:
+            self.forget(channel)
 
 
 def _describe(slot: Slot) -> dict[str, Any]:

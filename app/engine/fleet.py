@@ -208,7 +208,8 @@ class Fleet:
                 self._read_last_words(slot, slot.engine)
                 self._ended(slot, slot.engine, code)
                 return
-        self._unclaimed[pid] = code
+        if any(slot.engine and not slot.engine.pid for slot in self.slots):
+            self._unclaimed[pid] = code
 
     def _bury_nursery(self, now: float) -> None:
         """Have the next one started: at once, or with back-off where this one died young."""

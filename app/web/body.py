@@ -89,7 +89,7 @@ def images_of(content: bytes, kind: str, boundary: str, max_images: int) -> Post
         files = _multipart(content, boundary, max_images)
         posted = Posted(files, len(files) > 1)
     elif kind == "application/json":
-        posted = _json(content)
+        posted = _json(content, max_images)
     elif kind.startswith("image/") or kind == "application/octet-stream":
         posted = Posted([content] if content else [], False)
     elif not content:
@@ -101,9 +101,13 @@ def images_of(content: bytes, kind: str, boundary: str, max_images: int) -> Post
         )
     if not posted.files:
         raise errors.NoImage("the request carries no image in a field `images`, `image` or `file`")
-    if len(posted.files) > max_images:
-        raise errors.TooManyImages(f"{len(posted.files)} images; MAX_IMAGES allows {max_images}")
+    _check_count(len(posted.files), max_images)
     return posted
+
+
+def _check_count(images: int, max_images: int) -> None:
+    if images > max_images:
+        raise errors.TooManyImages(f"{images} images; MAX_IMAGES allows {max_images}")
 
 
 def _multipart(content: bytes, boundary: str, max_images: int) -> list[bytes]:
@@ -131,7 +135,7 @@ def _multipart(content: bytes, boundary: str, max_images: int) -> list[bytes]:
     return files
 
 
-def _json(content: bytes) -> Posted:
+def _json(content: bytes, max_images: int) -> Posted:
     try:
         members = json.loads(content) if content else {}
     except (ValueError, RecursionError) as error:
@@ -142,6 +146,7 @@ def _json(content: bytes) -> Posted:
         listed = members["images"]
         if not isinstance(listed, list):
             raise errors.MalformedJson("`images` must be an array of base64 strings")
+        _check_count(len(listed), max_images)  # before any of them is decoded
         return Posted([_base64(text, index) for index, text in enumerate(listed)], many=True)
     return Posted([_base64(members["image"], None)] if "image" in members else [], many=False)
 

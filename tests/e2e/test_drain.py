@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -159,6 +160,21 @@ def test_idle_connections_do_not_hold_the_stop(start: Start) -> None:
     assert time.monotonic() - began < 30, "not the whole graceful timeout"
     assert [sock.recv(1) for sock in idle] == [b""] * 8
     for sock in (*idle, kept):
+        sock.close()
+
+
+def test_silent_connections_keep_nobody_out_and_do_not_hold_the_stop(start: Start) -> None:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    server = start(WORKERS=1, DRAIN_SECONDS=0, GRACEFUL_SECONDS=60).wait_ready()
+    silent = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(1100)]
+    assert server.get("/health").status == 200
+    assert server.post(png()).status == 200
+    began = time.monotonic()
+    server.signal(signal.SIGTERM)
+    assert server.wait() == 0
+    assert time.monotonic() - began < 30, "not the whole graceful timeout"
+    for sock in silent:
         sock.close()
 
 
