@@ -3,7 +3,8 @@
 #
 #   SIGTERM, SIGINT   serve on for DRAIN_SECONDS, finish what is in flight, exit 0;
 #                     a second one cuts the window short and still loses nothing in flight
-#   SIGHUP            the same where standard input is a terminal (it was closed)
+#   SIGHUP            exchange the model for what MODEL_PATH holds now; the same as SIGTERM where
+#                     standard input is a terminal (it was closed)
 #   a part ends       stop the rest in order, exit 1, so that the platform restarts the container
 #
 # POSIX sh: ModelArts starts it as `sh /home/run.sh`. SageMaker's argument `serve` is accepted.
@@ -24,7 +25,8 @@ finish() {
 
 # `run.sh keep SIGNAL PID COMMAND...` is what run.sh starts for each part: it runs the command in a
 # session of its own, so that Ctrl-C reaches run.sh alone, and sends PID the SIGNAL when it has
-# ended (POSIX has no `wait -n`). USR1, USR2 and ALRM have it pass on "drain", "stop" and "kill".
+# ended (POSIX has no `wait -n`). USR1, USR2, ALRM and URG have it pass on "drain", "stop", "kill"
+# and "reload".
 # Signals for the whole process group are for run.sh. Without run.sh, or without this process, the
 # kernel tells the part to stop.
 if [ "${1-}" = keep ]; then
@@ -33,6 +35,7 @@ if [ "${1-}" = keep ]; then
     trap '[ -z "$child" ] || kill -USR1 "$child"' USR1
     trap 'asked=1; [ -z "$child" ] || kill -TERM "$child"' USR2
     trap '[ -z "$child" ] || kill -KILL "$child"' ALRM
+    trap '[ -z "$child" ] || kill -HUP "$child"' URG
     [ "$PPID" = "$parent" ] || exit 1 # it died before the kernel was asked to tell
     shift 3
     setpriv --pdeathsig TERM setsid "$@" 2>&3 3>&- &
@@ -80,7 +83,11 @@ stop() {
 
 # shellcheck disable=SC2329  # called by the traps
 hang_up() {
-    if [ -t 0 ]; then stop; else say warning hangup_ignored; fi
+    if [ -t 0 ]; then
+        stop
+    elif [ -n "$served" ]; then # before, there is nothing to exchange, nor anyone to hear it
+        kill -URG "$engine"
+    fi
 }
 
 # Ends a part. "Stop" is said again and again: a part that has just been forked, or imports its

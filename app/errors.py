@@ -3,8 +3,9 @@
     ServingError
     ├── ClientError                       the request is at fault; sending it again changes nothing
     │   ├── 400  MalformedJson, MalformedMultipart, MalformedBase64, NoImage, TooManyImages
-    │   ├── 401  Unauthorized             404  NotFound             405  MethodNotAllowed
+    │   ├── 401  Unauthorized  403  Forbidden  404  NotFound  405  MethodNotAllowed
     │   ├── 408  BodyTimeout              413  BodyTooLarge, ImageTooLarge
+    │   ├── 409  ReloadFailed, ReloadInProgress, Draining
     │   └── 415  UnsupportedMediaType     422  ImageUnreadable
     ├── ServerFault                       this request failed here
     │   └── 500  Internal, ModelError, RequestCrashedEngine
@@ -92,6 +93,13 @@ class Unauthorized(ClientError):
     meaning = "`AUTH_TOKEN` is set, and the `Authorization` header does not carry it."
 
 
+class Forbidden(ClientError):
+    """The route needs AUTH_TOKEN, and none is set."""
+
+    code, status = "forbidden", 403
+    meaning = "`/admin` needs `AUTH_TOKEN`, and the server was started without one."
+
+
 class NotFound(ClientError):
     """No such route."""
 
@@ -111,6 +119,27 @@ class BodyTimeout(ClientError):
 
     code, status = "body_timeout", 408
     meaning = "The body did not arrive whole within `REQUEST_TIMEOUT_SECONDS`."
+
+
+class ReloadFailed(ClientError):
+    """The new model cannot serve."""
+
+    code, status = "reload_failed", 409
+    meaning = "The new model could not be loaded or failed its self-test; the old one serves on."
+
+
+class ReloadInProgress(ClientError):
+    """Another exchange of the model is under way."""
+
+    code, status = "reload_in_progress", 409
+    meaning = "Another exchange of the model is under way."
+
+
+class Draining(ClientError):
+    """The container is leaving."""
+
+    code, status = "draining", 409
+    meaning = "The container is leaving and exchanges its model no more."
 
 
 class BodyTooLarge(ClientError):
@@ -198,7 +227,8 @@ class DeadlineExceeded(TryAgain):
 
 ALL: tuple[type[ServingError], ...] = (
     MalformedJson, MalformedMultipart, MalformedBase64, NoImage, TooManyImages, Unauthorized,
-    NotFound, MethodNotAllowed, BodyTimeout, BodyTooLarge, ImageTooLarge, UnsupportedMediaType,
+    Forbidden, NotFound, MethodNotAllowed, BodyTimeout, ReloadFailed, ReloadInProgress, Draining,
+    BodyTooLarge, ImageTooLarge, UnsupportedMediaType,
     ImageUnreadable, Internal, ModelError, RequestCrashedEngine, ModelLoading, QueueFull,
     OutOfMemory, DeadlineExceeded,
 )  # fmt: skip

@@ -26,6 +26,12 @@ def cores() -> int:
     return affinity
 
 
+def resident_mb() -> float:
+    """Return the megabytes of memory that this process holds."""
+    pages = int(_read(Path("/proc/self/statm")).split()[1])
+    return round(pages * os.sysconf("SC_PAGE_SIZE") / 2**20, 1)
+
+
 def memory_bytes() -> int:
     """Return the bytes after which the kernel kills us: the cgroup's limit, or all memory."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

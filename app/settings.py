@@ -93,6 +93,18 @@ class Settings:
         "Where the model runs.", default="auto",
     )  # fmt: skip
     engines: int = variable(integer(1, 64), "Engine processes per device.", default=1)
+    swap: str = variable(
+        choice("beside", "replace"), "How a reload exchanges the model: the new one loads beside "
+        "the old one, or in its place while requests wait (where memory holds one only).",
+        default="beside",
+    )  # fmt: skip
+    max_engine_memory_mb: int = variable(
+        integer(1), "Megabytes of memory at which an engine is exchanged for a fresh one.",
+        default=lambda so_far: int(
+            limits.memory_bytes() * 0.8 / 2**20 / (so_far["engines"] or 1)
+        ),
+        shown="four fifths of the memory limit, shared by the engines of a device",
+    )  # fmt: skip
     max_batch: int | None = variable(
         integer(1, 4096), "Upper bound of a batch, in images.", shown="8 on a CPU, 64 on a GPU"
     )

@@ -166,6 +166,7 @@ class Load:
     server: Server
     clients: int
     image: Callable[[int], bytes] = lambda _: png()
+    headers: dict[str, str] = field(default_factory=dict)
     answers: list[Reply] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
@@ -206,7 +207,8 @@ class Load:
                     return
             try:
                 body = self.image(number)
-                connection.request("POST", "/predict", body, {"Content-Type": "image/png"})
+                headers = {"Content-Type": "image/png", **self.headers}
+                connection.request("POST", "/predict", body, headers)
                 response = connection.getresponse()
                 reply = Reply(response.status, dict(response.headers), response.read())
             except (OSError, http.client.HTTPException) as error:

@@ -11,19 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import gevent
-from gevent.event import Event
+from gevent.event import AsyncResult, Event
 
 from app import errors, lifecycle, logs, state_dir
 from app.engine.admission import Admission, Hold
-from app.engine.link import Link, read_frames
+from app.engine.line import RECONNECT_SECONDS, Line
+from app.engine.link import Link
 from app.engine.protocol import Frame, Type
 from app.engine.record import MAX_VICTIMS, Answer, Image, Request
 from app.images import InputSpec, Pixels
 from app.lifecycle import EngineView, Health, Stage
 from app.settings import Settings
 
-RECONNECT_SECONDS = 0.05
 INFORM_SECONDS = 1.0
+
+
+class InputSpecChanged(Exception):
+    """The model was exchanged for one that wants its images decoded otherwise."""
 
 
 class EngineClient:
@@ -36,9 +40,10 @@ class EngineClient:
     def __init__(self, settings: Settings) -> None:
         self.draining = False
         self.served = False
-        self.connected = False
         self._settings = settings
+        self._line = Line(str(Path(settings.state_dir, state_dir.SUPERVISOR_SOCKET)), self._update)
         self._engines: list[dict[str, Any]] = []
+        self._swap: dict[str, Any] = {}
         self._links: dict[str, Link[Request]] = {}
         self._admission = Admission()
         self._hello: dict[str, Any] = {}
@@ -48,7 +53,7 @@ class EngineClient:
 
     def start(self) -> None:
         """Begin to follow the supervisor, for the life of the process."""
-        gevent.spawn(self._follow_supervisor)
+        self._line.start()
 
     # ---- what the web side asks
 
@@ -60,7 +65,7 @@ class EngineClient:
 
     def supervisor_lives(self) -> bool:
         """Return whether the supervisor is there, or has not had the time to be."""
-        return self.connected or not self._informed.is_set()
+        return self._line.connected or not self._informed.is_set()
 
     def describe(self) -> dict[str, Any]:
         """Return what a person would ask, for ``/status``."""
@@ -68,7 +73,7 @@ class EngineClient:
         return {
             "model": self._hello.get("model"), "version": self._hello.get("version"),
             "device": self._hello.get("device"), "max_batch": self._hello.get("max_batch"),
-            "draining": self.draining, "engines": self._engines,
+            "draining": self.draining, "engines": self._engines, "swap": self._swap,
             "worker": {"images": admission.images, "max_images": admission.max_images,
                        "bytes": admission.bytes, "max_bytes": admission.max_bytes,
                        "waiting_for_an_engine": len(self._waiting)},
@@ -91,17 +96,38 @@ class EngineClient:
                 raise errors.DeadlineExceeded("no engine was ready in time")
         return InputSpec.from_json(self._hello["spec"])
 
+    def ask_reload(self) -> AsyncResult:
+        """Ask the supervisor to exchange the model; see ``Line.ask_reload``."""
+        return self._line.ask_reload()
+
+    def refuse_reload(self) -> None:
+        """Say no at once where the supervisor would.
+
+        Raises:
+            app.errors.Draining, app.errors.ReloadInProgress: the directory says so.
+        """
+        if self.draining:
+            raise errors.Draining("the container is leaving")
+        if self._swap.get("running"):
+            raise errors.ReloadInProgress("another exchange of the model is under way")
+
     def hold(self) -> Hold:
         """Return what a new request holds: nothing yet."""
         return Hold(self._admission)
 
-    def predict(self, pixels: Sequence[Pixels], deadline: float) -> Answer:
+    def predict(self, pixels: Sequence[Pixels], spec: InputSpec, deadline: float) -> Answer:
         """Have the images answered by one engine; survive its death.
 
+        Args:
+            pixels: decoded as ``spec`` says.
+            spec: from ``input_spec``.
+            deadline: monotonic seconds.
+
         Raises:
+            InputSpecChanged: the model that serves now wants them decoded otherwise.
             app.errors.ServingError: what the engine said, or DeadlineExceeded.
         """
-        request = Request([Image(array) for array in pixels], deadline)
+        request = Request([Image(array) for array in pixels], spec, deadline)
         self._dispatch(request)
         try:
             answer: Answer = request.done.get(timeout=max(0.0, deadline - time.monotonic()))
@@ -120,7 +146,11 @@ class EngineClient:
         if not ready:
             self._waiting.append(request)
             return
-        link = min(ready, key=lambda candidate: candidate.outstanding)
+        fitting = [link for link in ready if link.spec == request.spec]
+        if not fitting:
+            request.done.set_exception(InputSpecChanged())
+            return
+        link = min(fitting, key=lambda candidate: candidate.outstanding)
         # Registered before a byte is sent, so that no answer can come too early.
         request.numbers = [link.register(request) for _ in request.images]
         for number, image in zip(request.numbers, request.images, strict=True):
@@ -136,7 +166,8 @@ class EngineClient:
 
     def _heard(self, link: Link[Request], frame: Frame) -> None:
         if frame.type is Type.HELLO:
-            self._hello = frame.head
+            if frame.head["generation"] >= self._hello.get("generation", 0):
+                self._hello = frame.head
             self._greeted.set()
             waiting, self._waiting = self._waiting, deque()
             for request in waiting:
@@ -174,28 +205,20 @@ class EngineClient:
 
     # ---- the supervisor and its directory
 
-    def _follow_supervisor(self) -> None:
-        path = Path(self._settings.state_dir, state_dir.SUPERVISOR_SOCKET)
-        while True:
-            for frame in read_frames(str(path)):
-                self.connected = True
-                if frame.type is Type.ENGINES:
-                    self._update(frame.head)
-            self.connected = False
-            gevent.sleep(RECONNECT_SECONDS)
-
     def _update(self, head: dict[str, Any]) -> None:
         self.draining, self.served = head["draining"], head["served"]
         self._admission.share(head["share"]["images"], head["share"]["bytes"])
-        self._engines = head["engines"]
+        self._engines, self._swap = head["engines"], head["swap"]
         self._informed.set()
         self._connect()
 
     def _connect(self) -> None:
-        """Connect to every engine that serves and has no link."""
+        """Connect to every engine that serves and has no link; leave those that retire."""
         for engine in self._engines:
-            path = engine["path"]
-            if Stage(engine["stage"]) is Stage.READY and path not in self._links:
+            path, stage = engine["path"], Stage(engine["stage"])
+            if stage is Stage.RETIRING and path in self._links:
+                self._links[path].retire()
+            elif stage is Stage.READY and path not in self._links:
                 link = Link[Request](path, engine["generation"], self._heard, self._lost)
                 self._links[path] = link
                 link.start()

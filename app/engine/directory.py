@@ -2,13 +2,13 @@
 
 import selectors
 import socket
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from app.engine.channel import Channel
 from app.engine.protocol import Frame, Type
-from app.engine.slot import Slot
+from app.engine.slot import Engine, Slot
 from app.lifecycle import Stage
 from app.settings import Settings
 
@@ -26,7 +26,9 @@ class Directory:
         self._settings = settings
         self._selector = selector
         self._workers: set[Channel] = set()
-        self._head: dict[str, Any] = {"draining": False, "served": False, "engines": []}
+        self._head: dict[str, Any] = {
+            "draining": False, "served": False, "engines": [], "swap": {"running": False},
+        }  # fmt: skip
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.listener.bind(str(path))
         self.listener.listen(64)
@@ -65,14 +67,19 @@ class Directory:
             channel.close()
         self.listener.close()
 
-    def tell(self, slots: Iterable[Slot], *, draining: bool, served: bool) -> None:
+    def tell(
+        self, slots: Sequence[Slot], swap: dict[str, Any], *, draining: bool, served: bool
+    ) -> None:
         """Tell every worker what is true now."""
-        self._head = {
-            "draining": draining,
-            "served": served,
-            "engines": [_describe(slot) for slot in slots],
-        }
+        engines = [_describe(slot, slot.engine) for slot in slots]
+        engines += [_describe(slot, engine) for slot in slots for engine in slot.retired]
+        self._head = {"draining": draining, "served": served, "engines": engines, "swap": swap}
         self._send()
+
+    def reply(self, channel: Channel, frame: Frame) -> None:
+        """Answer one worker, if it is still there."""
+        if channel in self._workers:
+            channel.send(frame)
 
     def _send(self) -> None:
         # While gunicorn replaces its workers, the old and the new ones share.
@@ -89,14 +96,16 @@ class Directory:
             self.forget(channel)
 
 
-def _describe(slot: Slot) -> dict[str, Any]:
-    engine = slot.engine
+def _describe(slot: Slot, engine: Engine | None) -> dict[str, Any]:
+    leaves = engine is not None and engine is not slot.engine
+    stage = engine.stage if engine else Stage.GONE
     return {
         "device": slot.device,
-        "stage": engine.stage if engine else Stage.GONE,
-        "cause": slot.cause,
+        "stage": Stage.RETIRING if leaves else stage,
+        "cause": "" if leaves else slot.cause,
         "path": engine.order.path if engine else "",
         "generation": engine.order.generation if engine else 0,
         "pid": engine.pid if engine else 0,
+        "memory_mb": engine.memory_mb if engine else 0.0,
         "restarts": slot.restarts,
     }

@@ -7,7 +7,7 @@ import os
 import selectors
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from app import logs
@@ -15,12 +15,11 @@ from app.engine.channel import Channel, ChannelClosed
 from app.engine.launcher import Launcher
 from app.engine.order import Order
 from app.engine.protocol import Frame, ProtocolError, Type
+from app.engine.renewal import Renewal
 from app.engine.slot import Engine, Slot
 from app.lifecycle import Stage
-from app.models import registry
 from app.settings import Settings
 
-YOUNG_SECONDS = 10.0  # a nursery that dies earlier cannot import what it must
 STOP_SECONDS = 3.0  # part of the arithmetic of PLATFORM_GRACE_SECONDS
 
 
@@ -40,16 +39,15 @@ class Fleet:
             Slot(device) for device in settings.device.split(",") for _ in range(settings.engines)
         ]
         self.served = False
+        self.renewal = Renewal(settings, self, self.slots)
         self._settings = settings
         self._selector = selector
         self._on_change = on_change
         self._launcher = Launcher(settings.state_dir)
         self._generation = 0
-        self._weights: int | None = None
         self._unclaimed: dict[int, int] = {}  # exit codes of children that have not spoken yet
         self._stop_at: float | None = None
         self._nursery_due = math.inf
-        self._nursery_deaths = 0
 
     @property
     def ready(self) -> bool:
@@ -59,14 +57,18 @@ class Fleet:
     @property
     def gone(self) -> bool:
         """Whether the fleet was stopped and every engine has left."""
-        return self._stop_at is not None and not any(slot.engine for slot in self.slots)
+        return self._stop_at is not None and not any(self._engines())
+
+    def _engines(self) -> Iterator[tuple[Slot, Engine]]:
+        for slot in self.slots:
+            for engine in slot.engines():
+                yield slot, engine
 
     # ---- starting
 
     def start_nursery(self) -> None:
         """Start the process that engines are forked from."""
         self._nursery_due = math.inf
-        self._nursery_began = time.monotonic()
         if stderr := self._launcher.start():
             self._selector.register(stderr, selectors.EVENT_READ, stderr)
 
@@ -74,104 +76,121 @@ class Fleet:
         """Start what is due, kill what is overdue."""
         if now >= self._nursery_due:
             self.start_nursery()
-        for slot in self.slots:
-            if slot.engine:
-                self._watch(slot, slot.engine, now)
-            elif slot.due(now) and self._stop_at is None:
-                self._start(slot, now)
-
-    def _start(self, slot: Slot, now: float) -> None:
-        if not self.served and not self._open_weights(slot, now):
+        for slot, engine in list(self._engines()):
+            self._watch(slot, engine, now)
+        if self._stop_at is not None:
             return
+        for slot in self.slots:
+            if not slot.due(now) or self.renewal.holds(slot):
+                continue
+            if self.served or self._open_weights(slot, now):
+                slot.engine = self.launch(slot, self.renewal.weights)
+                self._on_change()
+        self.renewal.tick(now)
+
+    def launch(self, slot: Slot, weights: int | None) -> Engine:
+        """Start an engine; the caller gives it its place."""
         self._generation += 1
         name = f"engine-{slot.device}-{self._generation}.sock"
         order = Order(slot.device, self._generation, str(Path(self._settings.state_dir, name)))
-        control = Channel(self._launcher.spawn(order, self._weights))
-        slot.engine = Engine(order, control, started_at=now, heard_at=now)
+        control = Channel(self._launcher.spawn(order, weights))
         self._selector.register(control, selectors.EVENT_READ, control)
-        self._on_change()
+        now = time.monotonic()
+        return Engine(order, control, started_at=now, heard_at=now)
 
     def _open_weights(self, slot: Slot, now: float) -> bool:
-        """Hold the file open: a respawn loads the very file that serves (design, invariant 9).
-
-        Until one has served, the path is opened anew: it may have been mended.
-        """
-        path = registry.weights_path(self._settings.model, self._settings.model_path)
-        if self._weights is not None:
-            os.close(self._weights)
-            self._weights = None
+        """Open the path anew until one has served: it may have been mended."""
         try:
-            if path is not None:
-                self._weights = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            self.renewal.open_weights()
         except OSError as error:
-            slot.cause = f"{path}: {error.strerror}"
+            slot.cause = f"{error.filename}: {error.strerror}"
             slot.ended(now, "load_failed")
             logs.event("load_failed", level=logging.ERROR, message=slot.cause)
             self._on_change()
             return False
         return True
 
+    # ---- what an exchange asks
+
+    def retire(self, slot: Slot, engine: Engine) -> None:
+        """Have an engine answer what it holds and leave; workers are told not to send it more."""
+        if slot.engine is engine:
+            slot.engine = None
+        slot.retired.append(engine)
+        # What it holds expires by then.
+        self._send_stop(slot, engine, self._settings.request_timeout_seconds + STOP_SECONDS)
+
+    def abandon(self, slot: Slot, engine: Engine) -> None:
+        """End an engine that serves nobody."""
+        slot.retired.append(engine)
+        self._kill(slot, engine, "abandoned")
+
     # ---- watching
 
     def _watch(self, slot: Slot, engine: Engine, now: float) -> None:
         settings = self._settings
         cause = engine.overdue(now, settings.hang_seconds, settings.load_seconds)
-        if not cause and self._stop_at is not None and now > self._stop_at:
-            cause = "stop_timeout"
         if cause and not engine.doomed:
             logs.event("engine_killed", level=logging.ERROR, cause=cause, engine=engine.pid)
             self._kill(slot, engine, cause)
 
     def forgive(self, now: float) -> None:
         """Start all clocks anew: the whole container was frozen, not an engine."""
-        for slot in self.slots:
-            if slot.engine:
-                slot.engine.restart_clocks(now)
+        for _, engine in self._engines():
+            engine.restart_clocks(now)
 
     def read(self, channel: Channel) -> None:
         """Hear an engine out; its end of file makes sure that it ends."""
-        slot = next((s for s in self.slots if s.engine and s.engine.control is channel), None)
-        if slot is None or slot.engine is None:
+        found = next((one for one in self._engines() if one[1].control is channel), None)
+        if found is None:
             return
+        slot, engine = found
         try:
             for frame in channel.receive():
-                self._hear(slot, slot.engine, frame)
+                self._hear(slot, engine, frame)
         except ProtocolError as error:
             logs.event("bad_frame", level=logging.ERROR, message=str(error))
-            self._kill(slot, slot.engine, "bad_frame")
+            self._kill(slot, engine, "bad_frame")
         except ChannelClosed:
-            self._kill(slot, slot.engine, "")
+            self._kill(slot, engine, "")
 
     def _hear(self, slot: Slot, engine: Engine, frame: Frame) -> None:
         engine.heard_at = time.monotonic()
         if frame.type is Type.BEAT:
             engine.batch_age = frame.head["batch_age"]
+            engine.memory_mb = frame.head["memory_mb"]
             return
         engine.pid = frame.head["pid"]
         stage = Stage(frame.head["stage"])
         if not engine.enter(stage):
             logs.event("bad_stage", level=logging.ERROR, stage=stage, after=engine.stage)
-        if stage is Stage.FAILED:
-            slot.cause = frame.head["cause"]
-        elif stage is Stage.READY:
-            slot.cause = ""
+        engine.cause, engine.version = frame.head["cause"], frame.head["version"]
+        if engine is slot.engine:
+            slot.cause = engine.cause or ("" if stage is Stage.READY else slot.cause)
+        if stage is Stage.READY:
             self.served = True
+            self.renewal.advance()
         self._on_change()
 
     # ---- ending
 
     def stop(self) -> None:
         """Tell every engine to answer what it holds and leave; after STOP_SECONDS it is killed."""
+        self.renewal.leave()
         self._stop_at = time.monotonic() + STOP_SECONDS
-        for slot in self.slots:
-            if slot.engine and slot.engine.pid:
-                slot.engine.control.send(Frame(Type.STOP))
-            elif slot.engine:
-                self._kill(slot, slot.engine, "stopped")
+        for slot, engine in list(self._engines()):
+            self._send_stop(slot, engine, STOP_SECONDS)
 
     def stop_nursery(self) -> None:
         """End the nursery; it holds nothing worth waiting for."""
         self._launcher.stop()
+
+    def _send_stop(self, slot: Slot, engine: Engine, seconds: float) -> None:
+        engine.leave_by = min(engine.leave_by, time.monotonic() + seconds)
+        if engine.pid:
+            engine.control.send(Frame(Type.STOP))
+        else:
+            self._kill(slot, engine, "stopped")
 
     def _kill(self, slot: Slot, engine: Engine, cause: str) -> None:
         """Make an engine's end certain; SIGCHLD tells when it is gone.
@@ -201,26 +220,18 @@ class Fleet:
     def _reaped(self, pid: int, code: int) -> None:
         if pid == self._launcher.pid and self._stop_at is None:
             logs.event("nursery_died", level=logging.WARNING, exit_code=code)
-            self._bury_nursery(time.monotonic())
+            if not self.served:
+                for slot in self.slots:
+                    slot.cause = "the engines' parent process died; the log says why"
+            self._nursery_due = self._launcher.next_start(time.monotonic())
             return
-        for slot in self.slots:
-            if slot.engine and slot.engine.pid == pid:
-                self._read_last_words(slot, slot.engine)
-                self._ended(slot, slot.engine, code)
+        for slot, engine in self._engines():
+            if engine.pid == pid:
+                self._read_last_words(slot, engine)
+                self._ended(slot, engine, code)
                 return
-        if any(slot.engine and not slot.engine.pid for slot in self.slots):
+        if any(not engine.pid for _, engine in self._engines()):
             self._unclaimed[pid] = code
-
-    def _bury_nursery(self, now: float) -> None:
-        """Have the next one started: at once, or with back-off where this one died young."""
-        if now - self._nursery_began > YOUNG_SECONDS:
-            self._nursery_deaths = 0
-        else:
-            self._nursery_deaths += 1
-        if not self.served:
-            for slot in self.slots:
-                slot.cause = "the engines' parent process died; the log says why"
-        self._nursery_due = now + min(30.0, 2.0**self._nursery_deaths - 1)
 
     def _read_last_words(self, slot: Slot, engine: Engine) -> None:
         with contextlib.suppress(ChannelClosed, ProtocolError):
@@ -233,12 +244,19 @@ class Fleet:
         Path(engine.order.path).unlink(missing_ok=True)
         cause = engine.doomed or ("load_failed" if engine.stage is Stage.FAILED else "")
         cause = cause or (f"signal {-code}" if code < 0 else f"exit code {code}")
-        if not engine.was_ready and engine.stage is not Stage.FAILED:
-            slot.cause = f"the engine ended in its load: {cause}"
-        slot.ended(time.monotonic(), cause)
-        level = logging.INFO if self._stop_at is not None else logging.ERROR
-        logs.event("engine_gone", level=level, cause=cause, engine=engine.pid,
-                   generation=engine.order.generation)  # fmt: skip
+        asked = self._stop_at is not None or engine in slot.retired
+        logs.event("engine_gone", level=logging.INFO if asked else logging.ERROR, cause=cause,
+                   engine=engine.pid, generation=engine.order.generation)  # fmt: skip
+        why = engine.cause or f"the engine ended in its load: {cause}"
+        if engine is slot.engine:
+            if not engine.was_ready:
+                slot.cause = why
+            slot.ended(time.monotonic(), cause)
+        elif engine is slot.successor:
+            slot.successor = None
+            self.renewal.give_up("reload_failed", why)
+        else:
+            slot.retired.remove(engine)
         self._on_change()
 
     def _drop(self, engine: Engine) -> None:

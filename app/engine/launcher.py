@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from app.engine.order import Order
 from app.engine.protocol import Frame, Type
 from app.stderr import StderrPipe
 
+YOUNG_SECONDS = 10.0  # a nursery that dies earlier cannot import what it must
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 # For PyTorch on a CPU.
@@ -43,6 +45,8 @@ class Launcher:
     def __init__(self, state_dir: str) -> None:
         self._state_dir = state_dir
         self.pid = 0
+        self._began = 0.0
+        self._deaths = 0
         self._line: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -65,11 +69,17 @@ class Launcher:
             self._line.close()
         self._line = ours
         self.pid = self._process.pid
+        self._began = time.monotonic()
         logs.event("nursery_started", nursery=self.pid)
         if stderr is None:
             return None
         os.close(stderr[1])
         return StderrPipe(stderr[0], "engine")
+
+    def next_start(self, now: float) -> float:
+        """Return when to start the next nursery after this one's death: with back-off if young."""
+        self._deaths = 0 if now - self._began > YOUNG_SECONDS else self._deaths + 1
+        return now + min(30.0, 2.0**self._deaths - 1)
 
     def spawn(self, order: Order, weights: int | None) -> socket.socket:
         """Order an engine and return our end of its control line.

@@ -1,5 +1,6 @@
 """One connection of an HTTP worker to an engine: many requests in flight on it. gevent."""
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
@@ -10,23 +11,15 @@ from gevent.queue import SimpleQueue
 
 from app import logs
 from app.engine.protocol import Decoder, Frame, ProtocolError, Type
+from app.images import InputSpec
 from app.lifecycle import Stage
 
 _CHUNK = 1 << 18
 Record = TypeVar("Record")
 
 
-def read_frames(path: str) -> Iterator[Frame]:
-    """Connect to a Unix socket and yield its frames until it ends; nothing if nobody listens."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-        try:
-            sock.connect(path)
-        except OSError:
-            return
-        yield from _frames(sock)
-
-
-def _frames(sock: socket.socket) -> Iterator[Frame]:
+def frames_of(sock: socket.socket) -> Iterator[Frame]:
+    """Yield a connection's frames until it ends."""
     decoder = Decoder()
     try:
         while chunk := sock.recv(_CHUNK):
@@ -57,11 +50,13 @@ class Link(Generic[Record]):
         self.path = path
         self.generation = generation
         self.hello: dict[str, Any] = {}
+        self.spec: InputSpec | None = None
         self.heard_at: float | None = None
         self.batch_age = 0.0
         self._on_frame = on_frame
         self._on_end = on_end
         self._stage = Stage.READY
+        self._retired = False
         self._last_number = 0
         self._flying: dict[int, Record] = {}
         self._outgoing: SimpleQueue[Frame] = SimpleQueue()
@@ -75,7 +70,7 @@ class Link(Generic[Record]):
     @property
     def takes_work(self) -> bool:
         """Whether new requests may go here: greeted, and not about to leave."""
-        return bool(self.hello) and self._stage is Stage.READY
+        return bool(self.hello) and self._stage is Stage.READY and not self._retired
 
     def start(self) -> None:
         """Connect, and read and write until the engine is gone."""
@@ -93,7 +88,9 @@ class Link(Generic[Record]):
 
     def forget(self, number: int) -> Record | None:
         """Take the record out; None if it was cancelled."""
-        return self._flying.pop(number, None)
+        record = self._flying.pop(number, None)
+        self._leave_if_done()
+        return record
 
     def send(self, frame: Frame) -> None:
         """Queue a frame; never waits, what can be queued is bounded by admission."""
@@ -104,6 +101,17 @@ class Link(Generic[Record]):
         for number in [n for n, held in self._flying.items() if held is record]:
             del self._flying[number]
             self.send(Frame(Type.CANCEL, number))
+        self._leave_if_done()
+
+    def retire(self) -> None:
+        """Send no more here; hang up when all is answered, which lets the engine leave."""
+        self._retired = True
+        self._leave_if_done()
+
+    def _leave_if_done(self) -> None:
+        if self._retired and not self._flying:
+            with contextlib.suppress(OSError):  # gone already: the reader sees the end as well
+                self._sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> list[Record]:
         """Close, and return the records that were not answered, each once, in order."""
@@ -117,7 +125,7 @@ class Link(Generic[Record]):
         writer = gevent.spawn(self._write)
         try:
             self._sock.connect(self.path)
-            for frame in _frames(self._sock):
+            for frame in frames_of(self._sock):
                 self._hear(frame)
         except OSError as error:
             logs.event("engine_unreachable", level=30, path=self.path, message=str(error))
@@ -133,6 +141,7 @@ class Link(Generic[Record]):
             return
         if frame.type is Type.HELLO:
             self.hello = frame.head
+            self.spec = InputSpec.from_json(frame.head["spec"])
         self._on_frame(self, frame)
 
     def _write(self) -> None:

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from app import errors, logs
+from app import errors, limits, logs
 from app.engine.batcher import Batcher, Item
 from app.engine.channel import Channel
 from app.engine.exchange import Exchange
@@ -88,13 +88,13 @@ class EngineProcess:
             "max_batch": runner.max_batch, "generation": self._order.generation,
         })  # fmt: skip
         self._exchange.listen(self._order.path)
-        self._enter(Stage.READY)
+        self._enter(Stage.READY, version=model.version)
         return runner
 
-    def _enter(self, stage: Stage, cause: str = "") -> None:
+    def _enter(self, stage: Stage, cause: str = "", version: str = "") -> None:
         self._stage = stage
         logs.event("stage", stage=stage, generation=self._order.generation, cause=cause or None)
-        head = {"stage": stage, "pid": os.getpid(), "cause": cause}
+        head = {"stage": stage, "pid": os.getpid(), "cause": cause, "version": version}
         self._exchange.control.send(Frame(Type.STAGE, head=head))
 
     def _fail(self, error: Exception) -> None:
@@ -165,7 +165,8 @@ class EngineProcess:
         """Return what health is judged by."""
         began = self._batch_began
         age = 0.0 if began is None else time.monotonic() - began
-        return {"stage": self._stage, "queue": len(self._batcher), "batch_age": round(age, 3)}
+        return {"stage": self._stage, "queue": len(self._batcher), "batch_age": round(age, 3),
+                "memory_mb": limits.resident_mb()}  # fmt: skip
 
     def submit(self, channel: Channel, frame: Frame) -> None:
         """Queue an image.

@@ -36,6 +36,8 @@ class Type(IntEnum):
     STAGE = 10  # engine → supervisor: loading, warming, self_test, ready, failed with the cause
     BEAT = 11  # engine → supervisor: alive, and how long the running batch has taken
     STOP = 12  # supervisor → engine: answer what you hold, then leave
+    RELOAD = 13  # worker → supervisor: exchange the model
+    RELOADED = 14  # supervisor → worker: it is done, or why not
 
 
 class ProtocolError(Exception):

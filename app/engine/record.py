@@ -6,7 +6,7 @@ from typing import Any
 
 from gevent.event import AsyncResult
 
-from app.images import Pixels
+from app.images import InputSpec, Pixels
 
 MAX_VICTIMS = 2  # engines that may die under one image before it is refused
 
@@ -55,6 +55,7 @@ class Request:
 
     Args:
         images: in the order of the request.
+        spec: how they were decoded.
         deadline: monotonic seconds.
         done: gets the Answer, or a ServingError.
         numbers: the ids under which the images are known on the present link.
@@ -62,6 +63,7 @@ class Request:
     """
 
     images: list[Image]
+    spec: InputSpec
     deadline: float
     done: AsyncResult = field(default_factory=AsyncResult)
     numbers: list[int] = field(default_factory=list)

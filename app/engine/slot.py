@@ -1,6 +1,7 @@
 """One place for an engine, and the clocks that say when to kill or to start one. Pure, no I/O."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from app.engine.channel import Channel
@@ -22,7 +23,11 @@ class Engine:
         heard_at: monotonic seconds of its last message.
         batch_age: how long its running batch had taken then.
         pid: 0 until it has spoken.
+        version: of its weights, once ready.
+        cause: why its load failed, in words.
+        memory_mb: what it held of the host's or the device's memory at its last beat.
         doomed: why it was killed by us, or empty.
+        leave_by: monotonic seconds; one that was told to leave is killed then.
         thawed_at: when the container last went on after it had been frozen.
     """
 
@@ -33,9 +38,13 @@ class Engine:
     stage: Stage = Stage.LOADING
     batch_age: float = 0.0
     pid: int = 0
+    version: str = ""
+    cause: str = ""
+    memory_mb: float = 0.0
     doomed: str = ""
     was_ready: bool = False
     thawed_at: float = -math.inf
+    leave_by: float = math.inf
 
     def enter(self, stage: Stage) -> bool:
         """Pass to a stage; return False where the life of an engine has no such step."""
@@ -49,6 +58,8 @@ class Engine:
 
     def overdue(self, now: float, hang_seconds: float, load_seconds: float) -> str:
         """Return why the engine must be killed now, or an empty string."""
+        if now > self.leave_by:
+            return "stop_timeout"
         if not self.was_ready:
             return "load_timeout" if now - self.started_at > load_seconds else ""
         # A batch that was frozen with the container has aged without running.
@@ -71,6 +82,8 @@ class Slot:
     Args:
         device: DEVICE for its engines.
         engine: the one that lives, or None.
+        successor: the one that a swap has started, and that serves nobody yet.
+        retired: those that answer what they hold and leave.
         failures: how many in a row ended before they were ready.
         retry_at: monotonic seconds of the next start while there is none.
         cause: why the last load failed, in words; empty once one was ready.
@@ -78,10 +91,16 @@ class Slot:
 
     device: str
     engine: Engine | None = None
+    successor: Engine | None = None
+    retired: list[Engine] = field(default_factory=list)
     failures: int = 0
     retry_at: float = 0.0
     cause: str = ""
     restarts: dict[str, int] = field(default_factory=dict)
+
+    def engines(self) -> Iterator[Engine]:
+        """Yield every engine of this place, in whatever part of its life."""
+        yield from (one for one in (self.engine, self.successor, *self.retired) if one)
 
     def ended(self, now: float, cause: str) -> None:
         """Note that the engine is gone, and when the next one is due.

@@ -1,7 +1,7 @@
 """The supervisor: one loop over signals, engines and HTTP workers. No torch, one thread.
 
 It never dies with an engine, an engine never dies with the nursery, and no HTTP worker dies with
-either. Signals: SIGUSR1 the container drains, SIGTERM stop.
+either. Signals: SIGUSR1 the container drains, SIGHUP exchange the model, SIGTERM stop.
 """
 
 import contextlib
@@ -11,15 +11,17 @@ import os
 import selectors
 import signal
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from app import logs, state_dir
-from app.engine.channel import ChannelClosed
+from app.engine.channel import Channel, ChannelClosed
 from app.engine.directory import Directory
 from app.engine.fleet import Fleet
 from app.engine.launcher import adopt_orphans
-from app.engine.protocol import ProtocolError
+from app.engine.protocol import Frame, ProtocolError, Type
+from app.engine.swap import Reply
 from app.settings import Settings
 from app.stderr import StderrPipe
 
@@ -88,12 +90,25 @@ class Supervisor:
                 self._selector.unregister(source)
                 source.close()
         elif self._directory.knows(source):
-            try:
-                source.receive()  # workers have nothing to say yet but that they leave
-            except (ChannelClosed, ProtocolError):
-                self._directory.forget(source)
+            self._hear_worker(source)
         else:
             self._fleet.read(source)
+
+    def _hear_worker(self, worker: Channel) -> None:
+        try:
+            for frame in worker.receive():
+                if frame.type is not Type.RELOAD:
+                    raise ProtocolError(f"the supervisor takes no {frame.type.name}")
+                self._reload(lambda outcome, asked=frame.id: self._directory.reply(  # type: ignore[misc]
+                    worker, Frame(Type.RELOADED, asked, asdict(outcome))
+                ))  # fmt: skip
+        except (ChannelClosed, ProtocolError):
+            self._directory.forget(worker)
+
+    def _reload(self, reply: Reply) -> None:
+        logs.event("reload")
+        self._fleet.renewal.reload(reply)
+        self._tell()
 
     def _signalled(self, number: int) -> None:
         if number == signal.SIGCHLD:
@@ -102,8 +117,11 @@ class Supervisor:
             self._draining = True
             state_dir.mark(self._settings.state_dir, state_dir.DRAINING, present=True)
             logs.event("draining")
+            self._fleet.renewal.leave()
             self._tell()
             self._notify()  # run.sh goes on when every worker has been told
+        elif number == signal.SIGHUP:
+            self._reload(lambda _: None)  # the log tells how it went
         elif number == signal.SIGTERM and self._stop_by is None:
             self._stop_by = time.monotonic() + self._settings.graceful_seconds
             logs.event("stopping")
@@ -126,4 +144,8 @@ class Supervisor:
             logs.event("ready")
             self._notify()
         state_dir.mark(self._settings.state_dir, state_dir.READY, present=self._fleet.ready)
-        self._directory.tell(self._fleet.slots, draining=self._draining, served=self._fleet.served)
+        renewal = self._fleet.renewal
+        swap = {"running": renewal.running, "last": renewal.last and asdict(renewal.last)}
+        self._directory.tell(
+            self._fleet.slots, swap, draining=self._draining, served=self._fleet.served
+        )

@@ -16,7 +16,7 @@ from app import errors, logs
 from app.engine.client import EngineClient
 from app.engine.record import Answer
 from app.settings import Settings
-from app.web import health, predict
+from app.web import admin, health, predict
 
 _REQUEST_ID = re.compile(r"[\w.:/+=-]{1,128}")
 _PROBES = frozenset({"/health", "/live", "/ready", "/startup"})
@@ -35,6 +35,7 @@ def create_app(settings: Settings, engine: EngineClient) -> Flask:
     app.extensions["unbroken.engine"] = engine
     app.register_blueprint(health.blueprint)
     app.register_blueprint(predict.blueprint)
+    app.register_blueprint(admin.blueprint)
     app.before_request(_begin)
     app.before_request(lambda: _authorize(settings))
     app.after_request(_finish)

@@ -1,5 +1,6 @@
 """Images in, the model's answers out: ``POST /`` and ``POST /predict``."""
 
+import contextlib
 import time
 from collections.abc import Sequence
 
@@ -8,7 +9,7 @@ from gevent import get_hub
 
 from app import images
 from app.engine.admission import Hold
-from app.engine.client import EngineClient
+from app.engine.client import EngineClient, InputSpecChanged
 from app.engine.record import Answer
 from app.images import InputSpec, Pixels
 from app.settings import Settings
@@ -26,20 +27,34 @@ def predict() -> Response:
     settings: Settings = current_app.extensions["unbroken.settings"]
     engine: EngineClient = current_app.extensions["unbroken.engine"]
     deadline: float = g.began + settings.request_timeout_seconds
-    spec = engine.input_spec(deadline)
+    engine.input_spec(deadline)  # refuses before the body is read where no model is there yet
     with engine.hold() as hold:
         hold.add_bytes(body.announced(request, settings))
         content = body.read(request, settings, deadline)
         posted = _parse(content, settings)
         hold.add_images(len(posted.files))
-        began = time.monotonic()
-        pixels = [
-            _decode(hold, file, spec, settings, index if posted.many else None)
-            for index, file in enumerate(posted.files)
-        ]
-        g.decode_ms = round(1000 * (time.monotonic() - began), 3)
-        g.answer = engine.predict(pixels, deadline)
-    return _respond(g.answer, many=posted.many)
+        answer = None
+        while answer is None:  # again where the model was exchanged for one of another input
+            with contextlib.suppress(InputSpecChanged):
+                answer = _answer(hold, posted, engine, settings, deadline)
+        g.answer = answer
+    return _respond(answer, many=posted.many)
+
+
+def _answer(
+    hold: Hold, posted: Posted, engine: EngineClient, settings: Settings, deadline: float
+) -> Answer:
+    began = time.monotonic()
+    spec = engine.input_spec(deadline)
+    pixels = [
+        _decode(hold, file, spec, settings, index if posted.many else None)
+        for index, file in enumerate(posted.files)
+    ]
+    g.decode_ms = round(1000 * (time.monotonic() - began), 3)
+    try:
+        return engine.predict(pixels, spec, deadline)
+    finally:
+        hold.drop_bytes(sum(array.nbytes for array in pixels))
 
 
 def _parse(content: bytes, settings: Settings) -> Posted:

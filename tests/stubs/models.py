@@ -107,3 +107,38 @@ class NeverLoads(Echo):
     def load(self, device: torch.device, weights: Weights) -> None:
         """Raise."""
         raise WeightsError("the weights are made of cheese")
+
+
+class Versioned(Echo):
+    """Answers its version, which is what its weights file says; the file may say more than that.
+
+    ``slow``: it loads for 3 seconds; ``bad``: it cannot be loaded; ``exits``: its process ends in
+    the load; ``fails``: its self-test does; ``large``: it wants larger images.
+    """
+
+    result_key = "version"
+
+    def load(self, device: torch.device, weights: Weights) -> None:
+        """Do what the file says."""
+        self.version = (weights.content or b"").decode()
+        if "slow" in self.version:
+            time.sleep(3)
+        if "bad" in self.version:
+            raise WeightsError("the weights are made of cheese")
+        if "exits" in self.version:
+            os._exit(4)
+        if "large" in self.version:
+            self.input_spec = InputSpec(mode="RGB", resize=(16, 16))
+
+    def predict(self, batch: torch.Tensor) -> torch.Tensor:
+        """Take a while, so that requests are in flight when it is exchanged."""
+        time.sleep(0.05)
+        if "fails" in self.version:
+            raise RuntimeError("not today")
+        if batch.shape[2:] != self.input_spec.resize:
+            raise RuntimeError("decoded for another model")
+        return super().predict(batch)
+
+    def postprocess(self, outputs: torch.Tensor) -> list[Any]:
+        """Return the version for each image."""
+        return [self.version] * len(outputs)

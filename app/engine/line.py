@@ -1,0 +1,80 @@
+"""The HTTP worker's connection to the supervisor: hears the directory, asks for a reload."""
+
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+from gevent import socket
+from gevent.event import AsyncResult
+
+from app import errors
+from app.engine.link import frames_of
+from app.engine.protocol import Frame, Type
+
+RECONNECT_SECONDS = 0.05
+
+
+class Line:
+    """Connects again and again, for the life of the process.
+
+    Args:
+        path: the supervisor's Unix socket.
+        on_directory: gets the head of every ENGINES.
+    """
+
+    def __init__(self, path: str, on_directory: Callable[[dict[str, Any]], None]) -> None:
+        self.connected = False
+        self._path = path
+        self._on_directory = on_directory
+        self._sock: socket.socket | None = None
+        self._asked: dict[int, AsyncResult] = {}
+        self._last_number = 0
+
+    def start(self) -> None:
+        """Begin to follow the supervisor."""
+        gevent.spawn(self._follow)
+
+    def ask_reload(self) -> AsyncResult:
+        """Ask for an exchange of the model.
+
+        Returns:
+            What gets RELOADED's head, when all is done; or a ServingError where the supervisor
+            is not there to answer.
+        """
+        result = AsyncResult()
+        self._last_number += 1
+        self._asked[self._last_number] = result
+        frame = Frame(Type.RELOAD, self._last_number)
+        try:
+            if self._sock is None:
+                raise OSError("not connected")
+            self._sock.sendall(frame.encode())
+        except OSError:
+            self._fail_asked()
+        return result
+
+    def _follow(self) -> None:
+        while True:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+                try:
+                    sock.connect(self._path)
+                    self._sock = sock
+                    for frame in frames_of(sock):
+                        self._hear(frame)
+                except OSError:
+                    pass  # not there yet, or gone: run.sh ends the container then
+            self.connected, self._sock = False, None
+            self._fail_asked()
+            gevent.sleep(RECONNECT_SECONDS)
+
+    def _hear(self, frame: Frame) -> None:
+        self.connected = True
+        if frame.type is Type.ENGINES:
+            self._on_directory(frame.head)
+        elif frame.type is Type.RELOADED and (result := self._asked.pop(frame.id, None)):
+            result.set(frame.head)
+
+    def _fail_asked(self) -> None:
+        asked, self._asked = self._asked, {}
+        for result in asked.values():
+            result.set_exception(errors.Internal("the engine supervisor is not there"))

@@ -1,0 +1,127 @@
+"""When engines are exchanged and for what: a reload, memory that has grown. In the supervisor.
+
+Holds the weights file open: a respawn loads the very file that serves, so that a half-written or
+renamed successor cannot slip in; only a reload opens the path anew (design, invariant 9).
+"""
+
+import logging
+import math
+import os
+
+from app import logs
+from app.engine.slot import Slot
+from app.engine.swap import Engines, Outcome, Reply, Swap
+from app.models import registry
+from app.settings import Settings
+
+RECYCLE_SECONDS = 60.0  # a model that is simply large must not be exchanged all the time
+
+
+class Renewal:
+    """The exchange that is under way, if any, and the weights that serve.
+
+    Args:
+        settings: the container's.
+        engines: the fleet.
+        slots: all of the fleet's.
+    """
+
+    def __init__(self, settings: Settings, engines: Engines, slots: list[Slot]) -> None:
+        self.weights: int | None = None
+        self.last: Outcome | None = None
+        self._settings = settings
+        self._engines = engines
+        self._slots = slots
+        self._swap: Swap | None = None
+        self._leaving = False
+        self._recycle_at = 0.0
+
+    @property
+    def running(self) -> bool:
+        """Whether new engines are being prepared."""
+        return self._swap is not None
+
+    def holds(self, slot: Slot) -> bool:
+        """Return whether the slot's next engine is an exchange's business."""
+        return self._swap is not None and self._swap.holds(slot)
+
+    def open_weights(self) -> None:
+        """Hold what the path names now.
+
+        Raises:
+            OSError: it cannot be opened.
+        """
+        self._hold(_open(self._settings))
+
+    def reload(self, reply: Reply) -> None:
+        """Exchange every engine for one that opens the weights' path anew."""
+        if self._leaving:
+            reply(Outcome("draining", "the container is leaving"))
+        elif self._swap:
+            reply(Outcome("reload_in_progress", "another exchange of the model is under way"))
+        else:
+            try:
+                weights = _open(self._settings)
+            except OSError as error:
+                self.last = Outcome("reload_failed", f"{error.filename}: {error.strerror}")
+                logs.event("swap_failed", level=logging.ERROR, cause=self.last.cause)
+                reply(self.last)
+            else:
+                self._begin(self._slots, weights, reply)
+
+    def tick(self, now: float) -> None:
+        """Go on with the exchange; begin one where an engine has grown too large."""
+        self.advance()
+        limit = self._settings.max_engine_memory_mb
+        for slot in self._slots:
+            engine = slot.engine
+            if not engine or engine.memory_mb <= limit or self._swap or now < self._recycle_at:
+                continue
+            self._recycle_at = now + RECYCLE_SECONDS
+            logs.event("engine_too_large", level=logging.WARNING, engine=engine.pid,
+                       memory_mb=engine.memory_mb, limit_mb=limit)  # fmt: skip
+            self._begin([slot], self.weights, lambda _: None)
+
+    def advance(self) -> None:
+        """Let the new engines take over once all are ready."""
+        swap = self._swap
+        if not swap:
+            return
+        done = swap.advance()
+        if swap.taken_over:
+            self._hold(swap.weights)
+        if done:
+            self._swap = None
+
+    def give_up(self, code: str, cause: str) -> None:
+        """End an exchange that cannot succeed; nothing happens where there is none."""
+        swap, self._swap = self._swap, None
+        if swap:
+            swap.give_up(code, cause)
+            if swap.weights is not None and swap.weights != self.weights:
+                os.close(swap.weights)  # nobody will load them again
+
+    def leave(self) -> None:
+        """End all exchanges: what serves now serves to the container's end."""
+        self._leaving = True
+        self._recycle_at = math.inf
+        self.give_up("draining", "the container is leaving")
+
+    def _begin(self, slots: list[Slot], weights: int | None, reply: Reply) -> None:
+        def note(outcome: Outcome) -> None:
+            self.last = outcome
+            reply(outcome)
+
+        beside = self._settings.swap != "replace"
+        self._swap = Swap(self._engines, slots, weights, beside=beside, reply=note)
+        self._swap.begin()
+
+    def _hold(self, weights: int | None) -> None:
+        if self.weights is not None and self.weights != weights:
+            os.close(self.weights)
+        self.weights = weights
+
+
+def _open(settings: Settings) -> int | None:
+    path = registry.weights_path(settings.model, settings.model_path)
+    return None if path is None else os.open(path, os.O_RDONLY | os.O_CLOEXEC)

@@ -1,0 +1,37 @@
+"""What the owner of the server may ask of it: ``POST /admin/reload``."""
+
+import json
+
+from flask import Blueprint, Response, current_app, request
+
+from app import errors
+from app.engine.client import EngineClient
+from app.settings import Settings
+
+blueprint = Blueprint("admin", __name__, url_prefix="/admin")
+
+
+@blueprint.post("/reload")
+def reload() -> Response:
+    """Exchange the model for what MODEL_PATH holds now; answer when done, or at once.
+
+    With ``?wait=false`` the answer is 202, and ``/status`` tells how it went.
+    """
+    settings: Settings = current_app.extensions["unbroken.settings"]
+    engine: EngineClient = current_app.extensions["unbroken.engine"]
+    if settings.auth_token is None:
+        raise errors.Forbidden("set AUTH_TOKEN to use /admin; SIGHUP to run.sh reloads without")
+    if request.args.get("wait", "true").lower() in ("false", "0", "no"):
+        engine.refuse_reload()
+        engine.ask_reload()
+        return _answer({"status": "reloading"}, 202)
+    outcome = engine.ask_reload().get()
+    if outcome["code"]:
+        raise errors.from_code(outcome["code"], outcome["cause"])
+    return _answer(
+        {"status": "reloaded", "version": outcome["version"], "seconds": outcome["seconds"]}, 200
+    )
+
+
+def _answer(members: dict[str, object], status: int) -> Response:
+    return Response(json.dumps(members), status, mimetype="application/json")
