@@ -101,13 +101,13 @@ end() { # the keeper's pid, the name of the flag that says that it has ended, se
     done
 }
 
-woken='' sleeper='' cut='' served='' told='' http_ended='' engine_ended=''
+woken='' sleeper='' cut='' served='' told='' quiet='' http_ended='' engine_ended=''
 trap stop TERM INT
 trap hang_up HUP
 trap '' PIPE
 trap 'http_ended=1; wake' USR1
 trap 'engine_ended=1; wake' ALRM
-trap 'told=$served served=1; wake' USR2
+trap 'quiet=$told told=$served served=1; wake' USR2
 
 case $0 in
 /*) here=${0%/*} ;;
@@ -154,7 +154,7 @@ if [ -n "$stopping" ] && [ -n "$served" ]; then
         left=$((left - slept))
     done
     left=$DRAIN_SECONDS
-    while [ "$left" -gt 0 ] && [ -z "$cut$http_ended$engine_ended" ]; do
+    while [ "$left" -gt 0 ] && [ -z "$cut$quiet$http_ended$engine_ended" ]; do
         nap 1
         left=$((left - slept))
     done

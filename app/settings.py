@@ -63,6 +63,10 @@ class Settings:
         integer(0, 86400), "How long to serve on after SIGTERM, while routers still send.",
         default=60,
     )  # fmt: skip
+    drain_quiet_seconds: float = variable(
+        number(0, 86400), "Serve on for no longer than until no request has come for so long; "
+        "probes do not count; 0: always for DRAIN_SECONDS.", default=0.0,
+    )  # fmt: skip
     drain_unready: bool = variable(FLAG, "Whether `/ready` says 503 while draining.", default=True)
     graceful_seconds: int = variable(
         integer(1, 86400), "After the drain: time for what is in flight.", default=25

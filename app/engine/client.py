@@ -96,6 +96,11 @@ class EngineClient:
                 raise errors.DeadlineExceeded("no engine was ready in time")
         return InputSpec.from_json(self._hello["spec"])
 
+    def note_request(self) -> None:
+        """Tell the supervisor, while the container drains, that requests still come."""
+        if self.draining:
+            self._line.note_request()
+
     def ask_reload(self) -> AsyncResult:
         """Ask the supervisor to exchange the model; see ``Line.ask_reload``."""
         return self._line.ask_reload()

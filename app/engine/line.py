@@ -1,5 +1,7 @@
 """The HTTP worker's connection to the supervisor: hears the directory, asks for a reload."""
 
+import contextlib
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +14,7 @@ from app.engine.link import frames_of
 from app.engine.protocol import Frame, Type
 
 RECONNECT_SECONDS = 0.05
+NOTE_SECONDS = 0.2
 
 
 class Line:
@@ -29,6 +32,7 @@ class Line:
         self._sock: socket.socket | None = None
         self._asked: dict[int, AsyncResult] = {}
         self._last_number = 0
+        self._noted_at = 0.0
 
     def start(self) -> None:
         """Begin to follow the supervisor."""
@@ -52,6 +56,14 @@ class Line:
         except OSError:
             self._fail_asked()
         return result
+
+    def note_request(self) -> None:
+        """Tell that requests still come; the supervisor need not hear of each."""
+        now = time.monotonic()
+        if self._sock is not None and now - self._noted_at > NOTE_SECONDS:
+            self._noted_at = now
+            with contextlib.suppress(OSError):  # it is told again when the line is there again
+                self._sock.sendall(Frame(Type.ACTIVE).encode())
 
     def _follow(self) -> None:
         while True:

@@ -38,6 +38,7 @@ class Type(IntEnum):
     STOP = 12  # supervisor → engine: answer what you hold, then leave
     RELOAD = 13  # worker → supervisor: exchange the model
     RELOADED = 14  # supervisor → worker: it is done, or why not
+    ACTIVE = 15  # worker → supervisor: requests still come while the container drains
 
 
 class ProtocolError(Exception):

@@ -34,8 +34,8 @@ class Supervisor:
 
     Args:
         settings: the container's.
-        notify_pid: gets SIGUSR2 when the first engine is ready, and again when every worker has
-            been told that the container drains; 0 for nobody.
+        notify_pid: gets SIGUSR2 when the first engine is ready, again when every worker has been
+            told that the container drains, and again when no more requests come; 0 for nobody.
     """
 
     def __init__(self, settings: Settings, notify_pid: int) -> None:
@@ -44,6 +44,7 @@ class Supervisor:
         self._draining = False
         self._stop_by: float | None = None
         self._announced = False
+        self._quiet_since = math.inf
         self._selector = selectors.DefaultSelector()
         self._fleet = Fleet(settings, self._selector, self._tell)
         self._directory = Directory(
@@ -66,6 +67,7 @@ class Supervisor:
                 self._fleet.forgive(now)
             last = now
             self._stop_engines_behind_the_last_worker(now)
+            self._end_the_drain_when_quiet(now)
             self._fleet.tick(now)
         self._fleet.stop_nursery()
         self._directory.close()
@@ -97,6 +99,9 @@ class Supervisor:
     def _hear_worker(self, worker: Channel) -> None:
         try:
             for frame in worker.receive():
+                if frame.type is Type.ACTIVE:
+                    self._quiet_since = time.monotonic()
+                    continue
                 if frame.type is not Type.RELOAD:
                     raise ProtocolError(f"the supervisor takes no {frame.type.name}")
                 self._reload(lambda outcome, asked=frame.id: self._directory.reply(  # type: ignore[misc]
@@ -115,6 +120,7 @@ class Supervisor:
             self._fleet.reap()
         elif number == signal.SIGUSR1 and not self._draining:
             self._draining = True
+            self._quiet_since = time.monotonic()
             state_dir.mark(self._settings.state_dir, state_dir.DRAINING, present=True)
             logs.event("draining")
             self._fleet.renewal.leave()
@@ -131,6 +137,13 @@ class Supervisor:
         if self._stop_by is not None and (self._directory.empty or now > self._stop_by):
             self._fleet.stop()
             self._stop_by = math.inf
+
+    def _end_the_drain_when_quiet(self, now: float) -> None:
+        quiet = self._settings.drain_quiet_seconds
+        if quiet and now - self._quiet_since >= quiet:
+            self._quiet_since = math.inf
+            logs.event("quiet", seconds=quiet)
+            self._notify()
 
     def _notify(self) -> None:
         if self._notify_pid:

@@ -10,13 +10,15 @@ import pytest
 from gevent import socket
 
 from app import errors
-from app.engine.client import EngineClient
+from app.engine.client import EngineClient, InputSpecChanged
 from app.engine.protocol import Decoder, Frame, Type
+from app.images import InputSpec
 from app.settings import Settings
 
+SPEC = InputSpec(mode="RGB", resize=(2, 2))
 PIXELS = np.zeros((2, 2, 3), np.uint8)
 HELLO = {"model": "m", "version": "v1", "result_key": "r", "device": "cpu", "max_batch": 8,
-         "spec": {}, "generation": 1}  # fmt: skip
+         "spec": SPEC.to_json(), "generation": 1}  # fmt: skip
 TIMINGS = {"queue_ms": 0, "inference_ms": 0, "batch": 1}
 
 
@@ -47,6 +49,11 @@ class Peer:
             while not self._frames:
                 self._frames = self._decoder.feed(self._sock.recv(65536))
         return self._frames.pop(0)
+
+    def is_left(self) -> bool:
+        """Return whether the client hangs up."""
+        with gevent.Timeout(10):
+            return self._sock.recv(1) == b""
 
     def hang_up(self) -> None:
         """End the connection, as a death does."""
@@ -81,12 +88,12 @@ def client(tmp_path: Path, supervisor: Peer) -> EngineClient:
     return client
 
 
-def directory(*engines: Peer, served: bool = True) -> Frame:
-    listed = [{"device": "cpu", "stage": "ready", "cause": "", "path": str(peer.path),
+def directory(*engines: Peer, served: bool = True, stage: str = "ready") -> Frame:
+    listed = [{"device": "cpu", "stage": stage, "cause": "", "path": str(peer.path),
                "generation": 1, "pid": 1, "restarts": {}} for peer in engines]  # fmt: skip
     share = {"images": 8, "bytes": 1 << 20}
     return Frame(Type.ENGINES, head={"draining": False, "served": served, "share": share,
-                                     "engines": listed})  # fmt: skip
+                                     "engines": listed, "swap": {"running": False}})  # fmt: skip
 
 
 def greet(engine: Peer) -> None:
@@ -96,7 +103,7 @@ def greet(engine: Peer) -> None:
 
 
 def ask(client: EngineClient, images: int = 1, seconds: float = 10) -> gevent.Greenlet:
-    return gevent.spawn(client.predict, [PIXELS] * images, time.monotonic() + seconds)
+    return gevent.spawn(client.predict, [PIXELS] * images, SPEC, time.monotonic() + seconds)
 
 
 def result(number: int, payload: bytes) -> Frame:
@@ -215,3 +222,46 @@ def test_before_the_first_ready_a_request_is_told_that_the_model_loads(
     supervisor.send(directory(served=False))
     with pytest.raises(errors.ModelLoading):
         client.input_spec(time.monotonic() + 10)
+
+
+def test_an_engine_that_retires_gets_no_more_and_is_left_when_all_is_answered(
+    client: EngineClient, supervisor: Peer, engine: Peer
+) -> None:
+    supervisor.send(directory(engine))
+    greet(engine)
+    held = ask(client)
+    number = engine.receive().id
+    supervisor.send(directory(engine, stage="retiring"))
+    gevent.sleep(0.05)
+    late = ask(client)
+    engine.send(result(number, b"1"))
+    assert held.get(timeout=10).results == [b"1"]
+    assert engine.is_left()
+    assert not late.ready(), "it waits for the next engine"
+
+
+def test_a_request_that_was_decoded_for_another_model_is_given_back(
+    client: EngineClient, supervisor: Peer, engine: Peer
+) -> None:
+    supervisor.send(directory(engine))
+    greet(engine)
+    other = InputSpec(mode="L", resize=(2, 2))
+    asked = gevent.spawn(client.predict, [PIXELS], other, time.monotonic() + 10)
+    with pytest.raises(InputSpecChanged):
+        asked.get(timeout=10)
+
+
+def test_a_reload_is_answered_by_the_supervisor_or_fails_with_it(
+    client: EngineClient, supervisor: Peer
+) -> None:
+    supervisor.send(directory())
+    gevent.sleep(0.05)
+    asked = client.ask_reload()
+    frame = supervisor.receive()
+    assert frame.type is Type.RELOAD
+    supervisor.send(Frame(Type.RELOADED, frame.id, {"code": "", "version": "v2"}))
+    assert asked.get(timeout=10)["version"] == "v2"
+    asked = client.ask_reload()
+    supervisor.hang_up()
+    with pytest.raises(errors.Internal):
+        asked.get(timeout=10)
