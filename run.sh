@@ -46,11 +46,11 @@ if [ "${1-}" = keep ]; then
     exit 0
 fi
 
-say() { # level event
+say() { # level event, and how many seconds it will take at most
     case ${LOG_FORMAT:-json} in
-    [Tt][Ee][Xx][Tt]) printf '%s %-8s%-11s%s\n' "$(date -u +%H:%M:%S)" "$1" run.sh "$2" ;;
-    *) printf '{"time": "%s", "level": "%s", "process": "run.sh", "pid": %d, "event": "%s"}\n' \
-        "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$1" "$$" "$2" ;;
+    [Tt][Ee][Xx][Tt]) printf '%s %-8s%-11s%s\n' "$(date -u +%H:%M:%S)" "$1" run.sh "$2${3:+ seconds=$3}" ;;
+    *) printf '{"time": "%s", "level": "%s", "process": "run.sh", "pid": %d, "event": "%s"%s}\n' \
+        "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$1" "$$" "$2" "${3:+, \"seconds\": $3}" ;;
     esac
 }
 
@@ -144,7 +144,7 @@ http=$!
 while [ -z "$stopping$http_ended$engine_ended" ]; do nap 3600; done
 
 if [ -n "$stopping" ] && [ -n "$served" ]; then
-    say info draining
+    say info draining "$DRAIN_SECONDS" # a second signal cuts it short
     kill -USR1 "$engine"
     # Workers should know that the container ends before gunicorn tells them to leave; a supervisor
     # that is stopped must not hold us.

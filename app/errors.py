@@ -2,7 +2,8 @@
 
     ServingError
     ├── ClientError                       the request is at fault; sending it again changes nothing
-    │   ├── 400  MalformedJson, MalformedMultipart, MalformedBase64, NoImage, TooManyImages
+    │   ├── 400  MalformedBody, MalformedJson, MalformedMultipart, MalformedBase64, NoImage,
+    │   │        TooManyImages
     │   ├── 401  Unauthorized  403  Forbidden  404  NotFound  405  MethodNotAllowed
     │   ├── 408  BodyTimeout              413  BodyTooLarge, ImageTooLarge
     │   ├── 409  ReloadFailed, ReloadInProgress, Draining
@@ -56,6 +57,13 @@ class MalformedJson(ClientError):
 
     code, status = "malformed_json", 400
     meaning = "The body is not valid JSON, or not an object with `image` or `images`."
+
+
+class MalformedBody(ClientError):
+    """The body breaks RFC 9112, 7.1."""
+
+    code, status = "malformed_body", 400
+    meaning = "The body's chunks are broken, or the connection ended within it."
 
 
 class MalformedMultipart(ClientError):
@@ -226,9 +234,9 @@ class DeadlineExceeded(TryAgain):
 
 
 ALL: tuple[type[ServingError], ...] = (
-    MalformedJson, MalformedMultipart, MalformedBase64, NoImage, TooManyImages, Unauthorized,
-    Forbidden, NotFound, MethodNotAllowed, BodyTimeout, ReloadFailed, ReloadInProgress, Draining,
-    BodyTooLarge, ImageTooLarge, UnsupportedMediaType,
+    MalformedBody, MalformedJson, MalformedMultipart, MalformedBase64, NoImage, TooManyImages,
+    Unauthorized, Forbidden, NotFound, MethodNotAllowed, BodyTimeout, ReloadFailed, ReloadInProgress,
+    Draining, BodyTooLarge, ImageTooLarge, UnsupportedMediaType,
     ImageUnreadable, Internal, ModelError, RequestCrashedEngine, ModelLoading, QueueFull,
     OutOfMemory, DeadlineExceeded,
 )  # fmt: skip

@@ -38,7 +38,10 @@ def claim(path: str) -> int:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(lock)
-        raise StateDirError(f"STATE_DIR={path} is held by another running server.") from error
+        raise StateDirError(
+            f"STATE_DIR={path} is held by another running server: "
+            "give this one its own PORT, or STATE_DIR."
+        ) from error
     clear(path)
     return lock
 

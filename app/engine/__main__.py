@@ -24,11 +24,11 @@ def main() -> int:
         return 1
     try:
         logs.event("started", model=settings.model)
-        Supervisor(settings, arguments.notify).run()
+        asked = Supervisor(settings, arguments.notify).run()
         logs.event("stopped")
     finally:
         os.close(lock)
-    return 0
+    return 0 if asked else 1
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ class Fleet:
             Slot(device) for device in settings.device.split(",") for _ in range(settings.engines)
         ]
         self.served = False
+        self.refused = ""  # why the start must be given up: no retry can help
         self.renewal = Renewal(settings, self, self.slots)
         self._settings = settings
         self._selector = selector
@@ -167,6 +168,8 @@ class Fleet:
         engine.cause, engine.version = frame.head["cause"], frame.head["version"]
         if engine is slot.engine:
             slot.cause = engine.cause or ("" if stage is Stage.READY else slot.cause)
+        if frame.head["wrong_setting"] and not self.served:
+            self.refused = engine.cause
         if stage is Stage.READY:
             self.served = True
             self.renewal.advance()

@@ -18,7 +18,7 @@ from app.engine.channel import Channel
 from app.engine.exchange import Exchange
 from app.engine.order import Order
 from app.engine.protocol import Frame, ProtocolError, Type
-from app.engine.runner import LoadError, Pixels, Runner
+from app.engine.runner import DeviceLost, LoadError, Pixels, Runner
 from app.lifecycle import Stage
 from app.models import registry
 from app.models.interface import Weights
@@ -26,6 +26,7 @@ from app.models.weights import WeightsError
 from app.settings import Settings
 
 Key = tuple[Channel, int]
+DEVICE_LOST = 71  # exit code: EX_OSERR of sysexits.h
 
 
 class EngineProcess:
@@ -91,17 +92,22 @@ class EngineProcess:
         self._enter(Stage.READY, version=model.version)
         return runner
 
-    def _enter(self, stage: Stage, cause: str = "", version: str = "") -> None:
+    def _enter(
+        self, stage: Stage, cause: str = "", version: str = "", *, wrong_setting: bool = False
+    ) -> None:
         self._stage = stage
         logs.event("stage", stage=stage, generation=self._order.generation, cause=cause or None)
-        head = {"stage": stage, "pid": os.getpid(), "cause": cause, "version": version}
+        head = {"stage": stage, "pid": os.getpid(), "cause": cause, "version": version,
+                "wrong_setting": wrong_setting}  # fmt: skip
         self._exchange.control.send(Frame(Type.STAGE, head=head))
 
     def _fail(self, error: Exception) -> None:
-        known = isinstance(error, LoadError | WeightsError | registry.UnknownModel)
+        wrong = isinstance(error, registry.WrongSetting)
+        known = wrong or isinstance(error, LoadError | WeightsError)
         if not known:
             logs.event("load_failed", level=logging.ERROR, error=error)
-        self._enter(Stage.FAILED, str(error) if known else f"{type(error).__name__}: {error}")
+        cause = str(error) if known else f"{type(error).__name__}: {error}"
+        self._enter(Stage.FAILED, cause, wrong_setting=wrong)
 
     # ---- the computing thread
 
@@ -132,6 +138,9 @@ class EngineProcess:
             logs.event("batch_failed", level=logging.ERROR, error=error, images=len(batch))
             self._answer_failed(runner, batch, error)
             return
+        except DeviceLost as error:
+            logs.event("device_lost", level=logging.CRITICAL, error=error)
+            os._exit(DEVICE_LOST)  # the requests run again on the successor
         finally:
             self._batch_began = None
         milliseconds = round(1000 * (time.monotonic() - began), 3)

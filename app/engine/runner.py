@@ -9,12 +9,17 @@ import torch
 
 from app import errors, limits
 from app.models.interface import Model, Weights
+from app.models.registry import WrongSetting
 
 CPU_MAX_BATCH, CUDA_MAX_BATCH = 8, 64
 
 
 class LoadError(Exception):
     """The model cannot serve; the sentence is what ``/health`` shows."""
+
+
+class DeviceLost(Exception):
+    """The device's context is broken for good: whatever runs next in this process fails too."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +31,15 @@ class Pixels:
 
 
 def resolve_device(wanted: str) -> torch.device:
-    """Return the device for the DEVICE setting; ``auto`` takes CUDA where it works."""
+    """Return the device for the DEVICE setting; ``auto`` takes CUDA where it works.
+
+    Raises:
+        app.models.registry.WrongSetting: there is no such device.
+    """
     if wanted == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if wanted.startswith("cuda") and not torch.cuda.is_available():
-        raise LoadError(f"DEVICE={wanted}, but PyTorch finds no usable CUDA device")
+        raise WrongSetting(f"DEVICE={wanted}, but PyTorch finds no usable CUDA device")
     return torch.device(wanted)
 
 
@@ -105,6 +114,7 @@ class Runner:
         Raises:
             app.errors.OutOfMemory: the device has not the memory for this batch.
             app.errors.ModelError: the model raised, or returned what cannot be answered.
+            DeviceLost: only another process can answer.
         """
         try:
             results = self._compute(images)
@@ -114,6 +124,9 @@ class Runner:
                 torch.cuda.empty_cache()  # the next try is smaller and wants other blocks
             raise errors.OutOfMemory(f"no device memory for {len(images)} images") from error
         except Exception as error:
+            # Not all of CUDA's errors have the class.
+            if isinstance(error, torch.AcceleratorError) or str(error).startswith("CUDA error"):
+                raise DeviceLost(str(error)) from error
             raise errors.ModelError(f"the model raised {type(error).__name__}") from error
         if len(encoded) != len(images):
             raise errors.ModelError(

@@ -52,8 +52,8 @@ class Supervisor:
         )
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
-    def run(self) -> None:
-        """Run until stopped and every engine is gone."""
+    def run(self) -> bool:
+        """Run until stopped and every engine is gone; return whether the end was asked for."""
         adopt_orphans()
         self._take_signals()
         self._fleet.start_nursery()
@@ -66,12 +66,16 @@ class Supervisor:
                 logs.event("was_frozen", level=logging.WARNING, seconds=round(now - last, 1))
                 self._fleet.forgive(now)
             last = now
+            if self._fleet.refused and self._stop_by is None:
+                logs.event("start_refused", level=logging.ERROR, message=self._fleet.refused)
+                self._stop_by = -math.inf
             self._stop_engines_behind_the_last_worker(now)
             self._end_the_drain_when_quiet(now)
             self._fleet.tick(now)
         self._fleet.stop_nursery()
         self._directory.close()
         state_dir.clear(self._settings.state_dir)
+        return not self._fleet.refused
 
     def _take_signals(self) -> None:
         # Handlers only wake the loop: logging or locking inside one can deadlock.

@@ -13,7 +13,7 @@ from torchvision.models import WeightsEnum
 
 from app.images import InputSpec
 from app.models.interface import Weights
-from app.models.registry import UnknownModel
+from app.models.registry import UnknownModel, WrongSetting
 from app.models.weights import WeightsError, fill, load_state_dict, version_of
 
 TOP = 5
@@ -58,7 +58,8 @@ class TorchvisionClassifier:
         """Build the network, fill it and move it to the device.
 
         Raises:
-            WeightsError: no such entry, no download, or a file that does not fit.
+            WeightsError: no download, or a file that does not fit.
+            WrongSetting: no such entry.
         """
         if weights.content is not None:
             network = zoo.get_model(self.name, weights=None)
@@ -78,8 +79,8 @@ class TorchvisionClassifier:
 
     def _from_torchvision(self, choice: str) -> nn.Module:
         if choice not in self._entries.__members__:
-            known = ", ".join(self._entries.__members__)
-            raise WeightsError(f"WEIGHTS={choice}: {self.name} has {known}, DEFAULT and random")
+            known = ", ".join(dict.fromkeys([*self._entries.__members__, "DEFAULT"]))
+            raise WrongSetting(f"WEIGHTS={choice}: {self.name} has {known} and random")
         entry = self._entries[choice]
         self._use_preset(entry)
         try:

@@ -15,7 +15,11 @@ _MODULES = {
 _BUNDLED = {"mnist": _WEIGHTS / "mnist.safetensors"}
 
 
-class UnknownModel(Exception):
+class WrongSetting(Exception):
+    """A variable's value can never work here; the sentence names it. It stops the start."""
+
+
+class UnknownModel(WrongSetting):
     """MODEL names nothing that can be served."""
 
 

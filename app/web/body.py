@@ -38,7 +38,9 @@ def announced(request: Request, settings: Settings) -> int:
     limit = settings.max_body_mb << 20
     length = request.content_length
     if length is not None and length > limit:
-        raise errors.BodyTooLarge(f"the body has {length} bytes; MAX_BODY_MB allows {limit}")
+        raise errors.BodyTooLarge(
+            f"the body has {length / 2**20:.1f} MB; MAX_BODY_MB={settings.max_body_mb} is allowed"
+        )
     return limit if length is None else length
 
 
@@ -47,7 +49,8 @@ def read(request: Request, settings: Settings, deadline: float) -> bytes:
 
     Raises:
         app.errors.BodyTooLarge: found while reading.
-        app.errors.BodyTimeout: it did not arrive by the deadline, or ended early.
+        app.errors.BodyTimeout: it did not arrive by the deadline.
+        app.errors.MalformedBody: it ended early, or its chunks are broken.
     """
     limit = settings.max_body_mb << 20
     expected = request.content_length
@@ -56,9 +59,11 @@ def read(request: Request, settings: Settings, deadline: float) -> bytes:
         for chunk in _chunks(request.environ["wsgi.input"]):
             content += chunk
             if len(content) > limit:
-                raise errors.BodyTooLarge(f"the body is larger than MAX_BODY_MB ({limit} bytes)")
+                raise errors.BodyTooLarge(
+                    f"the body is larger than MAX_BODY_MB={settings.max_body_mb}"
+                )
         if expected is not None and len(content) < expected:
-            raise errors.BodyTimeout(f"the body ended after {len(content)} of {expected} bytes")
+            raise errors.MalformedBody(f"the body ended after {len(content)} of {expected} bytes")
         return bytes(content)
     raise errors.BodyTimeout(
         f"the body did not arrive within {settings.request_timeout_seconds:g} s"
@@ -70,7 +75,7 @@ def _chunks(stream: Any) -> Iterator[bytes]:
         while chunk := stream.read(_CHUNK):
             yield chunk
     except (OSError, ParseException) as error:  # a chunk that breaks RFC 9112, or the client left
-        raise errors.BodyTimeout(f"the body broke off: {error}") from error
+        raise errors.MalformedBody(f"the body broke off: {error}") from error
 
 
 def images_of(content: bytes, kind: str, boundary: str, max_images: int) -> Posted:
@@ -97,7 +102,8 @@ def images_of(content: bytes, kind: str, boundary: str, max_images: int) -> Post
     else:
         raise errors.UnsupportedMediaType(
             f"content type {kind or 'missing'!r}: send multipart/form-data with a field `images`, "
-            "an image/* body, or JSON"
+            "JSON, or the image alone as image/* or application/octet-stream "
+            "(curl: -H 'Content-Type: image/jpeg' --data-binary @FILE)"
         )
     if not posted.files:
         raise errors.NoImage("the request carries no image in a field `images`, `image` or `file`")

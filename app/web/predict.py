@@ -2,12 +2,13 @@
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar, cast
 
 from flask import Blueprint, Response, current_app, g, request
 from gevent import get_hub
 
-from app import images
+from app import errors, images
 from app.engine.admission import Hold
 from app.engine.client import EngineClient, InputSpecChanged
 from app.engine.record import Answer
@@ -17,6 +18,7 @@ from app.web import body
 from app.web.body import Posted
 
 blueprint = Blueprint("predict", __name__)
+Result = TypeVar("Result")
 LARGE_BODY = 1 << 18  # bytes; above, parsing takes longer than the way to a native thread
 
 
@@ -62,8 +64,7 @@ def _parse(content: bytes, settings: Settings) -> Posted:
     arguments = (content, request.mimetype, boundary, settings.max_images)
     if len(content) < LARGE_BODY:
         return body.images_of(*arguments)
-    posted: Posted = get_hub().threadpool.apply(body.images_of, arguments)
-    return posted
+    return _in_thread(body.images_of, *arguments)
 
 
 def _decode(
@@ -72,15 +73,31 @@ def _decode(
     if len(file) < LARGE_BODY:
         opened = images.open_image(file, settings.max_pixels, index)
     else:  # a header can be megabytes of markers
-        opened = get_hub().threadpool.apply(images.open_image, (file, settings.max_pixels, index))
+        opened = _in_thread(images.open_image, file, settings.max_pixels, index)
     footprint = images.footprint(opened)
     hold.add_bytes(footprint)
     # A native thread: Pillow releases the GIL, and the hub goes on turning.
-    array: Pixels = get_hub().threadpool.apply(
-        images.to_array, (opened, spec, settings.max_pixels, index)
-    )
+    array = _in_thread(images.to_array, opened, spec, settings.max_pixels, index)
     hold.drop_bytes(footprint - array.nbytes)
     return array
+
+
+def _in_thread(function: Callable[..., Result], *arguments: object) -> Result:
+    """Call a function in gevent's pool of native threads.
+
+    Errors come back as values: the pool would print each with its traceback, as a defect of ours.
+    """
+
+    def call() -> tuple[Result | None, errors.ServingError | None]:
+        try:
+            return function(*arguments), None
+        except errors.ServingError as error:
+            return None, error
+
+    result, error = get_hub().threadpool.apply(call)
+    if error:
+        raise error
+    return cast("Result", result)
 
 
 def _respond(answer: Answer, *, many: bool) -> Response:

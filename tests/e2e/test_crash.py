@@ -4,6 +4,8 @@ import os
 import signal
 import threading
 
+import pytest
+
 from tests.conftest import Start
 from tests.server import Load, Server, png, wait_for
 from tests.stubs.models import MARK
@@ -36,10 +38,14 @@ def test_each_request_gets_its_own_answer_across_a_death(start: Start) -> None:
     assert {tuple(pixel) for pixel in pixels} == {(0, number, 7) for number in range(6)}
 
 
+@pytest.mark.parametrize(
+    ("model", "cause"),
+    [("Exits", "exit code 3"), ("Poisons", "exit code 71"), ("Escapes", "exit code 5")],
+)
 def test_the_request_that_kills_is_refused_after_two_and_its_neighbours_are_answered(
-    start: Start,
+    start: Start, model: str, cause: str
 ) -> None:
-    server = start(MODEL="tests.stubs.models:Exits").wait_ready()
+    server = start(MODEL=f"tests.stubs.models:{model}").wait_ready()
     with Load(server, clients=4) as load:
         load.wait_answers(4)
         deadly = server.post(png(MARK))
@@ -47,7 +53,30 @@ def test_the_request_that_kills_is_refused_after_two_and_its_neighbours_are_answ
     assert (deadly.status, deadly.json()["error"]["code"]) == (500, "request_crashed_engine")
     assert load.failures == []
     deaths = [line["cause"] for line in server.events("engine_gone")]
-    assert deaths == ["exit code 3", "exit code 3"]
+    assert deaths == [cause, cause]
+
+
+def test_memory_for_one_image_only_is_enough_and_for_none_says_so(start: Start) -> None:
+    server = start(MODEL="tests.stubs.models:Hungry").wait_ready()
+    with Load(server, clients=4, image=lambda number: png((0, number, 7))) as load:
+        load.wait_answers(4)
+        hungry = server.post(png(MARK))
+        load.wait_answers(8)
+    assert (hungry.status, hungry.json()["error"]["code"]) == (503, "out_of_memory")
+    assert int(hungry.headers["Retry-After"]) > 0
+    assert load.failures == []
+    assert server.events("engine_gone") == [], "it lives on"
+
+
+def test_an_engine_that_is_stopped_is_replaced_and_no_request_is_lost(start: Start) -> None:
+    server = start(HANG_SECONDS=2).wait_ready()
+    with Load(server, clients=4) as load:
+        load.wait_answers(20)
+        kill_engine(server, signal.SIGSTOP)
+        wait_for(lambda: server.events("engine_killed"), "the watchdog")
+        load.wait_answers(20)
+    assert load.failures == []
+    assert server.events("engine_killed")[0]["cause"] in ("hang", "silent")
 
 
 def test_a_model_that_hangs_is_killed_and_the_others_are_answered(start: Start) -> None:

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import Start
 from tests.server import ROOT, Server, png, wait_for
 
@@ -93,10 +95,22 @@ def test_a_missing_weights_file_is_named(start: Start, tmp_path: Path) -> None:
     wait_for(lambda: "No such file" in reason(server), "the cause")
 
 
-def test_a_model_that_does_not_exist_is_named(start: Start) -> None:
-    server = start(MODEL="torchvision/resnet1800")
-    wait_for(lambda: answers(server), "the HTTP side")
-    wait_for(lambda: "no classification model of that name" in reason(server), "the cause")
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"MODEL": "torchvision/resnet1800"}, "no classification model of that name"),
+        ({"MODEL": "nowhere.to:BeFound"}, "No module named 'nowhere'"),
+        ({"MODEL": "torchvision/resnet18", "WEIGHTS": "BEST"}, "has IMAGENET1K_V1, DEFAULT and"),
+    ],
+)
+def test_a_setting_that_can_never_work_stops_the_start_with_one_sentence(
+    start: Start, wrong: dict[str, str], sentence: str
+) -> None:
+    server = start(**wrong)
+    assert server.wait() == 1
+    [refused] = server.events("start_refused")
+    assert sentence in refused["message"]
+    wait_for(lambda: not server.processes(), "every process of ours to be gone")
 
 
 def test_an_engine_that_is_stopped_is_seen_within_seconds_and_replaced(start: Start) -> None:

@@ -93,6 +93,40 @@ class Raises(Slow):
         return super().predict(batch)
 
 
+class Hungry(Slow):
+    """Has the memory for one coloured image at a time, and not for a marked one."""
+
+    def predict(self, batch: torch.Tensor) -> torch.Tensor:
+        """Run out of memory, or echo."""
+        coloured = not bool((batch[:, 0] == batch[:, 1]).all())
+        if (coloured and len(batch) > 1) or _marked(batch):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return super().predict(batch)
+
+
+class Poisons(Slow):
+    """Breaks its device on a marked image: nothing works in this process after that."""
+
+    broken = False
+
+    def predict(self, batch: torch.Tensor) -> torch.Tensor:
+        """Break, or echo."""
+        self.broken = self.broken or _marked(batch)
+        if self.broken:
+            raise torch.AcceleratorError("CUDA error: device-side assert triggered")
+        return super().predict(batch)
+
+
+class Escapes(Slow):
+    """Raises what no handler of errors expects."""
+
+    def predict(self, batch: torch.Tensor) -> torch.Tensor:
+        """Leave, or echo."""
+        if _marked(batch):
+            raise SystemExit(5)
+        return super().predict(batch)
+
+
 class LoadsSlowly(Echo):
     """Takes a minute to load."""
 
