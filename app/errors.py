@@ -235,8 +235,8 @@ class DeadlineExceeded(TryAgain):
 
 ALL: tuple[type[ServingError], ...] = (
     MalformedBody, MalformedJson, MalformedMultipart, MalformedBase64, NoImage, TooManyImages,
-    Unauthorized, Forbidden, NotFound, MethodNotAllowed, BodyTimeout, ReloadFailed, ReloadInProgress,
-    Draining, BodyTooLarge, ImageTooLarge, UnsupportedMediaType,
+    Unauthorized, Forbidden, NotFound, MethodNotAllowed, BodyTimeout, ReloadFailed,
+    ReloadInProgress, Draining, BodyTooLarge, ImageTooLarge, UnsupportedMediaType,
     ImageUnreadable, Internal, ModelError, RequestCrashedEngine, ModelLoading, QueueFull,
     OutOfMemory, DeadlineExceeded,
 )  # fmt: skip
