@@ -48,3 +48,8 @@ def test_a_mark_comes_and_goes(tmp_path: Path) -> None:
     state_dir.mark(str(tmp_path), state_dir.READY, present=False)
     state_dir.mark(str(tmp_path), state_dir.READY, present=False)
     assert not (tmp_path / "ready").exists()
+
+
+def test_a_mark_that_cannot_be_made_ends_nothing(tmp_path: Path) -> None:
+    state_dir.mark(str(tmp_path / "gone"), state_dir.READY, present=True)
+    assert not (tmp_path / "gone").exists()
