@@ -70,7 +70,7 @@ def build() -> str:
     try:
         run("--rm", base, "true")
     except ContainerError as error:
-        raise ContainerError(f"podman cannot run containers on this machine: {error}") from error
+        raise ContainerError(f"podman cannot run containers on this machine: {error}") from None
     gather_torch()
     before = podman("images", "--quiet", "--no-trunc", IMAGE)
     podman(
