@@ -128,6 +128,7 @@ def make_base() -> str:
 def gather_torch() -> None:
     """Link torch's files, and CUDA's, into a folder of their own; a link takes no space."""
     shutil.rmtree(TORCH, ignore_errors=True)
+    TORCH.mkdir(parents=True)
     for package in metadata.distributions():
         if re.match(r"(torch|triton)$|cuda-|nvidia-(?!ml-py)", package.name):
             for file in package.files or ():
