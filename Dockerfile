@@ -9,9 +9,9 @@ FROM ${BASE_IMAGE}
 # ModelArts' batch service wants a JRE and zip; `--build-arg BATCH_PACKAGES=` leaves them out.
 ARG BATCH_PACKAGES="default-jre-headless zip"
 
-# procps has pgrep, which platforms' stop commands call; util-linux has setsid, which run.sh calls.
-# A base without a whole Python gets its distribution's. The JRE's installer links manual pages,
-# into a folder that slim bases lack.
+# procps has pgrep, which platforms' stop commands call; util-linux has setsid and setpriv, which
+# run.sh calls. A base without a whole Python gets its distribution's. The JRE's installer links
+# manual pages, into a folder that slim bases lack.
 # The versions are the base image's choice, and an exact one leaves the mirrors with the next fix
 # (DL3008); BATCH_PACKAGES is several words on purpose (SC2086).
 # hadolint ignore=DL3008,SC2086

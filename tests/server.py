@@ -65,24 +65,10 @@ class Reply:
         return json.loads(self.body)
 
 
-class Server:
-    """A server that is running, or ran."""
+class Client:
+    """What a client of the server on this machine's port can do."""
 
-    def __init__(self, folder: Path, output: int | None = None, **env: object) -> None:
-        self.port = free_port()
-        self.state_dir = folder / "state"
-        self.log = folder / "log"
-        variables = {
-            "PORT": self.port, "STATE_DIR": self.state_dir, "DRAIN_SECONDS": 1, "WORKERS": 2,
-            "HOST": "127.0.0.1", "PYTHON": sys.executable, **env,
-        }  # fmt: skip
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                ["sh", str(ROOT / "run.sh")], stdin=subprocess.DEVNULL,
-                stdout=output or log, stderr=output or log,
-                env={**os.environ, **{name: str(value) for name, value in variables.items()}},
-                cwd=folder, start_new_session=True,
-            )  # fmt: skip
+    port: int
 
     def request(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Reply:
         """Send one request on a connection of its own."""
@@ -107,16 +93,36 @@ class Server:
             return self.get("/health").status == 200
         return False
 
+    def engines(self) -> list[int]:
+        """Return the pids of the engines that are ready."""
+        engines = self.get("/status").json()["engines"]
+        return [engine["pid"] for engine in engines if engine["stage"] == "ready"]
+
+
+class Server(Client):
+    """A server that is running, or ran: `run.sh` and all that it started."""
+
+    def __init__(self, folder: Path, output: int | None = None, **env: object) -> None:
+        self.port = free_port()
+        self.state_dir = folder / "state"
+        self.log = folder / "log"
+        variables = {
+            "PORT": self.port, "STATE_DIR": self.state_dir, "DRAIN_SECONDS": 1, "WORKERS": 2,
+            "HOST": "127.0.0.1", "PYTHON": sys.executable, **env,
+        }  # fmt: skip
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                ["sh", str(ROOT / "run.sh")], stdin=subprocess.DEVNULL,
+                stdout=output or log, stderr=output or log,
+                env={**os.environ, **{name: str(value) for name, value in variables.items()}},
+                cwd=folder, start_new_session=True,
+            )  # fmt: skip
+
     def wait_ready(self) -> "Server":
         """Wait until the model can answer."""
         wait_for(lambda: self.healthy() or self.process.poll() is not None, "health")
         assert self.process.poll() is None, self.log.read_text()
         return self
-
-    def engines(self) -> list[int]:
-        """Return the pids of the engines that are ready."""
-        engines = self.get("/status").json()["engines"]
-        return [engine["pid"] for engine in engines if engine["stage"] == "ready"]
 
     def signal(self, number: int) -> None:
         """Signal run.sh alone, as a platform does with PID 1."""
@@ -163,7 +169,7 @@ class Load:
     A refused connection ends a client: nothing was accepted, so nothing is lost.
     """
 
-    server: Server
+    server: Client
     clients: int
     image: Callable[[int], bytes] = lambda _: png()
     headers: dict[str, str] = field(default_factory=dict)
