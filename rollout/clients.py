@@ -8,6 +8,7 @@ its last answer.
 """
 
 import json
+import os
 import selectors
 import sys
 import time
@@ -156,7 +157,10 @@ def _name_of(error: OSError) -> str:
 
 
 def _say(**members: object) -> None:
-    print(json.dumps(members), flush=True)
+    try:
+        print(json.dumps(members), flush=True)
+    except BrokenPipeError:  # whoever started us is gone
+        os._exit(1)  # not sys.exit, which would flush once more
 
 
 if __name__ == "__main__":

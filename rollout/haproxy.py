@@ -24,6 +24,7 @@ defaults
     timeout connect 5s
     timeout client 120s
     timeout server 120s
+    option dontlognull
     retries 0
     no option redispatch
     http-reuse always

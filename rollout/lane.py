@@ -23,6 +23,7 @@ class Scale:
         hangups: of gunicorn.
         worker_kills: of an HTTP worker.
         reloads: of the balancers, in the control run.
+        pause: seconds between an answer and the same client's next request; 0 is a closed loop.
     """
 
     instances: int = 2
@@ -32,9 +33,10 @@ class Scale:
     hangups: int = 10
     worker_kills: int = 5
     reloads: int = 4
+    pause: float = 0.01
 
 
-FULL = Scale(instances=3, requests=20_000, worker_kills=10, reloads=10)
+FULL = Scale(instances=3, requests=20_000, worker_kills=10, reloads=10, pause=0.0)
 
 
 class Lane:
@@ -68,14 +70,14 @@ class Lane:
             instance.wait_ready()
         return instances
 
-    def stage(self, servers: Sequence[Server], pause: float = 0.0) -> Stage:
+    def stage(self, servers: Sequence[Server]) -> Stage:
         """Return a new stage before these instances."""
         self._stages += 1
         folder = self._folder / f"s{self._stages}"  # short: HAProxy's socket lies below it
         folder.mkdir()
         plain = any(isinstance(server, Plain) for server in servers)
         plan = replace(self._plan, folder=self._sevens) if plain else self._plan
-        return Stage(folder, servers, replace(plan, pause=pause))
+        return Stage(folder, servers, replace(plan, pause=self.scale.pause))
 
 
 Case = Callable[[Lane], Iterator[Row]]

@@ -16,7 +16,6 @@ LAGS = (0, 1, 5, 15)
 MARGIN_SECONDS = 3  # DRAIN_SECONDS is the lag and this
 PLATFORM = {"DRAIN_SECONDS": 60, "GRACEFUL_SECONDS": 25, "PLATFORM_GRACE_SECONDS": 90}
 PLATFORM_LAG = 50
-ITS_PAUSE = 0.02  # between a client's requests where the time is long anyway
 
 
 def upgrades(lane: Lane) -> Iterator[Row]:
@@ -28,7 +27,11 @@ def upgrades(lane: Lane) -> Iterator[Row]:
         with lane.stage(live) as stage:
             stage.wait_more(50)
             live, ends = _roll(
-                lane, stage, live, lag, lambda: lane.start(1, DRAIN_SECONDS=drain)[0]  # noqa: B023
+                lane,
+                stage,
+                live,
+                lag,
+                lambda: lane.start(1, DRAIN_SECONDS=drain)[0],  # noqa: B023
             )
             stage.wait_total(lane.scale.requests)
             yield from stage.finish(
@@ -40,18 +43,15 @@ def upgrades(lane: Lane) -> Iterator[Row]:
 def full_length(lane: Lane) -> Iterator[Row]:
     """Replace an instance with the deadlines of a platform that kills after 90 seconds."""
     live: list[Server] = [*lane.start(2, **PLATFORM)]
-    with lane.stage(live, ITS_PAUSE) as stage:
+    with lane.stage(live) as stage:
         stage.wait_more(50)
-        _, ends = _roll(
-            lane, stage, live[:1], PLATFORM_LAG, lambda: lane.start(1, **PLATFORM)[0]
-        )
+        _, ends = _roll(lane, stage, live[:1], PLATFORM_LAG, lambda: lane.start(1, **PLATFORM)[0])
         stage.wait_total(lane.scale.requests)
         faults = [*ends.faults, *(f"took {s:.0f} s" for s in ends.seconds if s > 90)]
         yield from stage.finish(
             f"rolling upgrade at full length, balancer told {_when(PLATFORM_LAG)}",
             _told(ends, 60), faults=tuple(faults),
         )  # fmt: skip
-    lane.fleet.destroy()
 
 
 def recipes(lane: Lane) -> Iterator[Row]:
@@ -64,7 +64,7 @@ def recipes(lane: Lane) -> Iterator[Row]:
 
 def _recipe(lane: Lane, lag: int, sleep: int, how: str) -> Iterator[Row]:
     live: list[Server] = [*lane.start_plain(lane.scale.instances, sleep)]
-    with lane.stage(live, ITS_PAUSE) as stage:
+    with lane.stage(live) as stage:
         stage.wait_more(50)
         live, ends = _roll(lane, stage, live, lag, lambda: lane.start_plain(1, sleep)[0])
         stage.wait_total(lane.scale.requests)
