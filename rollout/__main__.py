@@ -1,4 +1,4 @@
-"""``python -m rollout``: the proof behind real balancers. Exits with 1 where a promise was broken."""
+"""``python -m rollout``: the proof behind real balancers. Exits with 1 if a promise was broken."""
 
 import argparse
 import signal
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks import machine
+from benchmarks.house import swept
 from rollout import balancer, crashes, report, upgrades
 from rollout.lane import FULL, Case, Lane, Scale
 from rollout.stage import Row
@@ -48,7 +49,7 @@ def main() -> int:
         return 1
     began = time.monotonic()
     lanes = [_chosen(cases, options.only) for cases in LANES]
-    with tempfile.TemporaryDirectory(prefix="rollout-") as folder:
+    with _folder() as folder, swept(folder):
         outcomes = _run(Path(folder), [lane for lane in lanes if lane], options.full)
     rows = [row for outcome in outcomes for row in outcome.rows]
     text = "\n\n".join([_preface(options.full, time.monotonic() - began), report.table(rows)])
@@ -58,6 +59,11 @@ def main() -> int:
     return _verdict(rows, sum(outcome.errors for outcome in outcomes))
 
 
+def _folder() -> "tempfile.TemporaryDirectory[str]":
+    # After a Ctrl-C somebody may still be writing.
+    return tempfile.TemporaryDirectory(prefix="rollout-", ignore_cleanup_errors=True)
+
+
 def _run(folder: Path, lanes: Sequence[Sequence[Case]], full: bool) -> list[Outcome]:
     outcomes = [Outcome() for _ in lanes]
     threads = []
@@ -65,7 +71,7 @@ def _run(folder: Path, lanes: Sequence[Sequence[Case]], full: bool) -> list[Outc
         place = folder / str(number)
         place.mkdir()
         lane = Lane(place, FULL if full else Scale())
-        thread = threading.Thread(target=_run_lane, args=(lane, cases, outcome))
+        thread = threading.Thread(target=_run_lane, args=(lane, cases, outcome), daemon=True)
         thread.start()
         threads.append((thread, lane))
         if full:  # one after the other: each has the machine for itself
@@ -88,8 +94,8 @@ def _run_lane(lane: Lane, cases: Sequence[Case], outcome: Outcome) -> None:
         except Exception:  # noqa: BLE001  one case must not keep the others from being told
             _progress(f"{case.__name__}:\n{traceback.format_exc()}")
             outcome.errors += 1
-        finally:
             lane.fleet.destroy()
+    lane.fleet.destroy()
 
 
 def _chosen(cases: Sequence[Case], only: str) -> list[Case]:

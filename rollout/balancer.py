@@ -72,11 +72,14 @@ def program(name: str, package: str) -> str:
 
 
 def launch(command: Sequence[str], folder: Path) -> "subprocess.Popen[bytes]":
-    """Start a balancer in the foreground, in a session of its own; its output goes to a file."""
+    """Start a balancer in the foreground, in a session of its own; its output goes to a file.
+
+    The kernel ends it with the thread that started it, in case nobody else does.
+    """
     with (folder / "output").open("wb") as output:
         return subprocess.Popen(
-            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-            start_new_session=True,
+            ["setpriv", "--pdeathsig", "TERM", *command], cwd=folder, stdin=subprocess.DEVNULL,
+            stdout=output, stderr=output, start_new_session=True,
         )  # fmt: skip
 
 

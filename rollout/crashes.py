@@ -36,7 +36,7 @@ def engine_stopped(lane: Lane) -> Iterator[Row]:
 
 
 def _engine_signalled(lane: Lane, number: signal.Signals, times: int) -> Iterator[Row]:
-    [instance] = lane.start(1, DRAIN_SECONDS=0)
+    instance = lane.serving()
     with lane.stage([instance]) as stage:
         stage.wait_more(_BETWEEN)
         moments = []
@@ -59,12 +59,12 @@ def _engine_signalled(lane: Lane, number: signal.Signals, times: int) -> Iterato
 
 def workers_recycled(lane: Lane) -> Iterator[Row]:
     """SIGHUP to gunicorn: every HTTP worker is replaced, the port stays open."""
-    [instance] = lane.start(1, DRAIN_SECONDS=0)
+    instance = lane.serving()
     with lane.stage([instance]) as stage:
         stage.wait_more(_BETWEEN)
         for _ in range(lane.scale.hangups):
             before = set(instance.workers())
-            os.kill(instance.arbiter(), signal.SIGHUP)
+            os.kill(instance.gunicorn, signal.SIGHUP)
             _wait_replaced(instance, before)
             stage.wait_more(_BETWEEN)
         yield from stage.finish(f"gunicorn gets SIGHUP {lane.scale.hangups} times")
@@ -72,7 +72,7 @@ def workers_recycled(lane: Lane) -> Iterator[Row]:
 
 def worker_killed(lane: Lane) -> Iterator[Row]:
     """SIGKILL to an HTTP worker: what is on its own connections is lost, and nothing else."""
-    [instance] = lane.start(1, DRAIN_SECONDS=0)
+    instance = lane.serving()
     held = 0
     with lane.stage([instance]) as stage:
         for _ in range(lane.scale.worker_kills):
@@ -95,8 +95,7 @@ def worker_killed(lane: Lane) -> Iterator[Row]:
 
 def stopped_in_load(lane: Lane) -> Iterator[Row]:
     """SIGTERM to an instance that is still loading its model, beside one that serves."""
-    [serving] = lane.start(1, DRAIN_SECONDS=0)
-    with lane.stage([serving]) as stage:
+    with lane.stage([lane.serving()]) as stage:
         stage.wait_more(_BETWEEN)
         loading = lane.fleet.start(DRAIN_SECONDS=60, **_SLOW_LOAD)
         wait_for(lambda: loading.events("stage"), "the load to begin")
@@ -109,8 +108,7 @@ def stopped_in_load(lane: Lane) -> Iterator[Row]:
 def stopped_in_respawn(lane: Lane) -> Iterator[Row]:
     """SIGTERM to an instance whose engine has just died; its drain ends before the next is up."""
     [leaving] = lane.start(1, DRAIN_SECONDS=1, **_SLOW_LOAD)
-    [staying] = lane.start(1, DRAIN_SECONDS=0)
-    with lane.stage([leaving, staying]) as stage:
+    with lane.stage([leaving, lane.serving()]) as stage:
         stage.wait_more(_BETWEEN)
         [engine] = wait_for(leaving.engines, "an engine")
         os.kill(engine, signal.SIGKILL)

@@ -1,6 +1,7 @@
 """The instances behind the balancers: the server itself, and a plain gunicorn beside it."""
 
 import contextlib
+import functools
 import os
 import signal
 import subprocess
@@ -30,9 +31,14 @@ class Instance(Server):
         super().__init__(folder, **{"PORT": port, **env})  # type: ignore[arg-type]
         self.port = port
 
+    @functools.cached_property
+    def gunicorn(self) -> int:
+        """The pid of gunicorn's arbiter; the log that it is found in grows long."""
+        return self.arbiter()
+
     def workers(self) -> list[int]:
         """Return the pids of the HTTP workers."""
-        return children(self.arbiter())
+        return children(self.gunicorn)
 
 
 class Plain(Server):

@@ -33,7 +33,7 @@ class Scale:
     hangups: int = 10
     worker_kills: int = 5
     reloads: int = 4
-    pause: float = 0.01
+    pause: float = 0.04
 
 
 FULL = Scale(instances=3, requests=20_000, worker_kills=10, reloads=10, pause=0.0)
@@ -51,10 +51,18 @@ class Lane:
         self.scale = scale
         self._folder = folder
         self._stages = 0
+        self._serving: Instance | None = None
         (folder / "instances").mkdir()
         self.fleet = Fleet(folder / "instances")
         self._plan = Plan(pictures.write(folder / "digits", 4))
         self._sevens = pictures.write(folder / "sevens", 1)
+
+    def serving(self) -> Instance:
+        """Return the instance that the cases of this lane share; it is ready."""
+        if self._serving is None or self._serving.process.poll() is not None:
+            [self._serving] = self.start(1, DRAIN_SECONDS=0)
+        self._serving.wait_ready()
+        return self._serving
 
     def start(self, count: int, **env: object) -> list[Instance]:
         """Start instances and wait until they are ready."""
@@ -77,7 +85,8 @@ class Lane:
         folder.mkdir()
         plain = any(isinstance(server, Plain) for server in servers)
         plan = replace(self._plan, folder=self._sevens) if plain else self._plan
-        return Stage(folder, servers, replace(plan, pause=self.scale.pause))
+        pause = self.scale.pause / 2 if plain else self.scale.pause  # it answers in no time
+        return Stage(folder, servers, replace(plan, pause=pause))
 
 
 Case = Callable[[Lane], Iterator[Row]]

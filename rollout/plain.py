@@ -1,6 +1,6 @@
 """What the recipe in plain.sh serves: the same route, no model at all, gunicorn's own worker."""
 
-from flask import Flask, Response, request
+from flask import Flask, request
 
 application = Flask("plain", static_folder=None)
 
@@ -12,9 +12,7 @@ def health() -> dict[str, str]:
 
 
 @application.post("/predict")
-def predict() -> Response:
+def predict() -> tuple[dict[str, int], dict[str, str]]:
     """Read the image and answer; every image is a seven."""
     request.get_data()
-    response = application.json.response({"mnist_result": 7})
-    response.headers["X-Request-Id"] = request.headers["X-Request-Id"]
-    return response
+    return {"mnist_result": 7}, {"X-Request-Id": request.headers["X-Request-Id"]}

@@ -3,7 +3,6 @@
 Both stand before the same instances, so that each event is seen through both at once.
 """
 
-import contextlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ class Row:
         case: what happened.
         balancer: through which one it was seen.
         requests: how many there were.
-        lost: those that the instances lost.
+        lost: those that the instances lost, by the clients' count or by the balancer's.
         own: those that the balancer lost by itself: it reset an idle connection of a client, and
             its log knows nothing of the request.
         kinds: what the clients saw instead of an answer, all of them.
@@ -85,9 +84,10 @@ class Stage:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for each in (*self.traffics, *self._balancers):
-            with contextlib.suppress(OSError):
-                each.destroy()
+        for traffic in self.traffics:
+            traffic.destroy()
+        for balancer in self._balancers:
+            balancer.destroy()
 
     # ---- while it goes on
 
@@ -133,7 +133,7 @@ class Stage:
             )
             rows.append(Row(
                 case=case, balancer=balancer.name, requests=seen.requests,
-                lost=len(seen.failures) - len(own), own=len(own),
+                lost=max(len(seen.failures) - len(own), log.failed), own=len(own),
                 kinds=", ".join(f"{count} × {kind}" for kind, count in sorted(kinds.items())),
                 log=_tell(log), details=details, **more,
             ))  # fmt: skip

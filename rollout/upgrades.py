@@ -52,6 +52,7 @@ def full_length(lane: Lane) -> Iterator[Row]:
             f"rolling upgrade at full length, balancer told {_when(PLATFORM_LAG)}",
             _told(ends, 60), faults=tuple(faults),
         )  # fmt: skip
+    lane.fleet.destroy()
 
 
 def recipes(lane: Lane) -> Iterator[Row]:
@@ -71,6 +72,7 @@ def _recipe(lane: Lane, lag: int, sleep: int, how: str) -> Iterator[Row]:
         yield from stage.finish(
             f"plain gunicorn, {how}: balancer told {_when(lag)}", _told(ends, sleep), allowed=None
         )
+    lane.fleet.destroy()
     for server in live:
         server.destroy()
 
