@@ -67,7 +67,10 @@ def workers_recycled(lane: Lane) -> Iterator[Row]:
             os.kill(instance.gunicorn, signal.SIGHUP)
             _wait_replaced(instance, before)
             stage.wait_more(_BETWEEN)
-        yield from stage.finish(f"gunicorn gets SIGHUP {lane.scale.hangups} times")
+        yield from stage.finish(
+            f"gunicorn gets SIGHUP {lane.scale.hangups} times",
+            f"{len(before)} HTTP workers replaced each time",
+        )
 
 
 def worker_killed(lane: Lane) -> Iterator[Row]:

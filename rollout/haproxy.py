@@ -1,5 +1,6 @@
 """HAProxy: told through its runtime socket, as the Data Plane API and controllers do."""
 
+import contextlib
 import signal
 import socket
 from collections.abc import Sequence
@@ -7,6 +8,7 @@ from pathlib import Path
 
 from rollout import balancer
 from rollout.ports import free_port
+from tests.server import wait_for
 
 _SLOTS = 64  # every instance gets a new one: a slot's address is set once
 # retries 0 and no redispatch: nothing is tried again. http-reuse always: idle connections to the
@@ -61,6 +63,7 @@ class Haproxy:
         (folder / "haproxy.cfg").write_text(config)
         self._process = balancer.launch([program, "-db", "-f", "haproxy.cfg"], folder)
         balancer.wait_open(self._process, self.port, folder)
+        wait_for(self._listens, "HAProxy's runtime socket")  # it opens after the port
         self.route(ports)
 
     def route(self, ports: Sequence[int]) -> None:
@@ -90,6 +93,12 @@ class Haproxy:
     def destroy(self) -> None:
         """End, however."""
         balancer.kill(self._process)
+
+    def _listens(self) -> bool:
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(str(self._folder / "socket"))
+            return True
+        return False
 
     def _tell(self, command: str) -> None:
         with socket.socket(socket.AF_UNIX) as sock:

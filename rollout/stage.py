@@ -159,5 +159,5 @@ def _is_own(balancer: Balancer, failure: dict[str, Any], log: Log) -> bool:
 
 
 def _tell(log: Log) -> str:
-    text = f"{log.failed} failed of {len(log.statuses)}"
+    text = f"{log.failed} of {len(log.statuses):,}"
     return text + (f", {len(log.complaints)} complaints" if log.complaints else "")

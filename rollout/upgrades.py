@@ -35,7 +35,7 @@ def upgrades(lane: Lane) -> Iterator[Row]:
             )
             stage.wait_total(lane.scale.requests)
             yield from stage.finish(
-                f"rolling upgrade, balancer told {_when(lag)}", _told(ends, _drain(lag)),
+                f"rolling upgrade, balancer told {_when(lag)}", f"DRAIN_SECONDS={_drain(lag)}; {_told(ends)}",
                 faults=tuple(ends.faults),
             )  # fmt: skip
 
@@ -50,7 +50,7 @@ def full_length(lane: Lane) -> Iterator[Row]:
         faults = [*ends.faults, *(f"took {s:.0f} s" for s in ends.seconds if s > 90)]
         yield from stage.finish(
             f"rolling upgrade at full length, balancer told {_when(PLATFORM_LAG)}",
-            _told(ends, 60), faults=tuple(faults),
+            f"60 + 25 s; {_told(ends)}", faults=tuple(faults),
         )  # fmt: skip
     lane.fleet.destroy()
 
@@ -70,7 +70,7 @@ def _recipe(lane: Lane, lag: int, sleep: int, how: str) -> Iterator[Row]:
         live, ends = _roll(lane, stage, live, lag, lambda: lane.start_plain(1, sleep)[0])
         stage.wait_total(lane.scale.requests)
         yield from stage.finish(
-            f"plain gunicorn, {how}: balancer told {_when(lag)}", _told(ends, sleep), allowed=None
+            f"plain gunicorn, {how}: balancer told {_when(lag)}", _told(ends), allowed=None
         )
     lane.fleet.destroy()
     for server in live:
@@ -110,6 +110,6 @@ def _when(lag: int) -> str:
     return f"{lag} s after SIGTERM" if lag else "with SIGTERM"
 
 
-def _told(ends: Ends, drain: int) -> str:
-    seconds = f"{min(ends.seconds, default=0):.1f} to {max(ends.seconds, default=0):.1f} s"
-    return f"{len(ends.seconds)} instances, drain {drain} s, gone {seconds} after SIGTERM"
+def _told(ends: Ends) -> str:
+    shown = " s, ".join(f"{seconds:.1f}" for seconds in sorted(ends.seconds))
+    return f"gone {shown} s after SIGTERM"
