@@ -126,7 +126,7 @@ class Stage:
         logs = [balancer.stop() for balancer in self._balancers]
         rows = []
         for balancer, seen, log in zip(self._balancers, self.seen, logs, strict=True):
-            own = [failure for failure in seen.failures if _is_own(balancer, failure, log)]
+            own = [failure for failure in seen.failures if is_own(balancer.name, failure, log)]
             kinds = Counter(
                 failure["outcome"] + (" of a kept connection" if failure["reused"] else "")
                 for failure in seen.failures
@@ -147,7 +147,7 @@ class Stage:
         return [server.port for server in self._servers]
 
 
-def _is_own(balancer: Balancer, failure: dict[str, Any], log: Log) -> bool:
+def is_own(balancer: str, failure: dict[str, Any], log: Log) -> bool:
     """Return whether the balancer lost the request before it was one.
 
     nginx closes its clients' idle connections when it reloads; a request that is on its way then
@@ -155,7 +155,7 @@ def _is_own(balancer: Balancer, failure: dict[str, Any], log: Log) -> bool:
     HAProxy everything counts as ours.
     """
     cut = failure["outcome"] in ("reset", "closed early") and failure["reused"]
-    return balancer.name == "nginx" and cut and failure["id"] not in log.statuses
+    return balancer == "nginx" and cut and failure["id"] not in log.statuses
 
 
 def _tell(log: Log) -> str:

@@ -35,8 +35,8 @@ def upgrades(lane: Lane) -> Iterator[Row]:
             )
             stage.wait_total(lane.scale.requests)
             yield from stage.finish(
-                f"rolling upgrade, balancer told {_when(lag)}", f"DRAIN_SECONDS={_drain(lag)}; {_told(ends)}",
-                faults=tuple(ends.faults),
+                f"rolling upgrade, balancer told {_when(lag)}",
+                f"DRAIN_SECONDS={_drain(lag)}; {_told(ends)}", faults=tuple(ends.faults),
             )  # fmt: skip
 
 
