@@ -70,12 +70,12 @@ class Stage:
         self.seen: list[Seen] = []
 
     def __enter__(self) -> Self:
-        for kind in (Nginx, Haproxy):
-            place = self._folder / kind.name
-            place.mkdir()
-            balancer = kind(place, self._ports())
-            self._balancers.append(balancer)
-            self.traffics.append(Traffic(self._folder.name, balancer.port, self._plan))
+        try:
+            for kind in (Nginx, Haproxy):
+                self._enter(kind)
+        except BaseException:
+            self._leave()
+            raise
         return self
 
     def __exit__(
@@ -84,10 +84,7 @@ class Stage:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for traffic in self.traffics:
-            traffic.destroy()
-        for balancer in self._balancers:
-            balancer.destroy()
+        self._leave()
 
     # ---- while it goes on
 
@@ -142,6 +139,19 @@ class Stage:
     def moments(self) -> list[tuple[float, float]]:
         """Return when each answered request began and ended, behind either balancer."""
         return [moments for seen in self.seen for moments in seen.answers]
+
+    def _enter(self, kind: type[Nginx] | type[Haproxy]) -> None:
+        place = self._folder / kind.name
+        place.mkdir()
+        balancer = kind(place, self._ports())
+        self._balancers.append(balancer)
+        self.traffics.append(Traffic(self._folder.name, balancer.port, self._plan))
+
+    def _leave(self) -> None:
+        for traffic in self.traffics:
+            traffic.destroy()
+        for balancer in self._balancers:
+            balancer.destroy()
 
     def _ports(self) -> list[int]:
         return [server.port for server in self._servers]
