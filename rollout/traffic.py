@@ -8,6 +8,8 @@ from typing import Any
 from benchmarks.child import Child
 from tests.server import wait_for
 
+SILENCE_SECONDS = 120.0  # without any answer: something is broken for good
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -68,7 +70,8 @@ class Traffic:
 
     def wait_count(self, count: int) -> None:
         """Wait until so many answers have come in all."""
-        self._wait(lambda: self.count >= count, f"{count} answers, so far {self.count}", 600)
+        while (before := self.count) < count:
+            self._wait(lambda: self.count > before, f"the next of {count} answers")
 
     def wait_younger(self, moment: float) -> None:
         """Wait until every request that was sent before the moment is answered."""
@@ -92,8 +95,8 @@ class Traffic:
         """End the process, however."""
         self._child.__exit__(None, None, None)
 
-    def _wait(self, condition: Any, what: str, seconds: float = 120.0) -> None:
-        wait_for(lambda: condition() or not self._thread.is_alive(), what, seconds)
+    def _wait(self, condition: Any, what: str) -> None:
+        wait_for(lambda: condition() or not self._thread.is_alive(), what, SILENCE_SECONDS)
         if not condition():
             raise AssertionError(f"the clients ended; waited for {what}")
 
