@@ -17,7 +17,7 @@ ifneq ($(shell $(BIN)/python3 -c 'import pip' 2>/dev/null && cat $(MADE) 2>/dev/
 .PHONY: $(MADE)
 endif
 
-.PHONY: help serve test lint test-gpu test-container docs clean
+.PHONY: help serve test lint test-gpu test-container rollout rollout-full docs clean
 .DELETE_ON_ERROR:
 
 help:
@@ -27,6 +27,10 @@ help:
 	@echo 'make lint            ruff, mypy, import-linter, shellcheck, hadolint'
 	@echo 'make test-gpu        the tests that need an NVIDIA GPU'
 	@echo 'make test-container  the tests of the image, built by podman; they need root'
+	@echo 'make rollout         the proof of losslessness behind real nginx and HAProxy, some five minutes;'
+	@echo '                     apt-get install --no-install-recommends nginx-light haproxy'
+	@echo 'make rollout-full    the same with 20,000 requests an upgrade, half an hour;'
+	@echo '                     writes its table into docs/lossless.md'
 	@echo 'make docs            write docs/reference/ anew from the code'
 	@echo 'make clean           remove .venv and everything else that make made'
 	@echo
@@ -45,7 +49,7 @@ lint: $(TESTING)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/shellcheck run.sh .ci/run
+	$(BIN)/shellcheck run.sh .ci/run rollout/plain.sh
 	$(BIN)/hadolint Dockerfile
 
 test-gpu: $(TESTING)
@@ -54,6 +58,12 @@ test-gpu: $(TESTING)
 # After the first failure the others would only build again. -rP prints what was counted.
 test-container: $(TESTING)
 	$(BIN)/pytest -m container -x -rP tests/container
+
+rollout: $(TESTING)
+	$(BIN)/python -m rollout
+
+rollout-full: $(TESTING)
+	$(BIN)/python -m rollout --full --write
 
 docs: $(RUNTIME)
 	$(BIN)/python -m app settings --markdown > docs/reference/settings.md.new

@@ -23,6 +23,16 @@ class Line:
         self._seen = bytearray()
         self._watched = 0
 
+    @property
+    def fresh(self) -> bool:
+        """Whether nothing is open: the next request opens a connection."""
+        return self._sock is None
+
+    @property
+    def answer(self) -> bytes:
+        """What has come of the last answer, head and body."""
+        return bytes(self._seen)
+
     def send(self, request: bytes) -> None:
         """Begin a request; connects first where nothing is open.
 

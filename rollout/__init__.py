@@ -1,0 +1,1 @@
+"""The proof of losslessness behind real balancers: ``python -m rollout``; docs/lossless.md."""
