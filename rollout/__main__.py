@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks import machine
 from benchmarks.house import swept
-from rollout import balancer, crashes, report, upgrades
+from rollout import balancer, crashes, report, swaps, upgrades
 from rollout.lane import FULL, Case, Lane, Scale
 from rollout.stage import Row
 from tests.server import ROOT
@@ -23,7 +23,8 @@ LANES: tuple[tuple[Case, ...], ...] = (
     (upgrades.upgrades,),
     (upgrades.full_length, upgrades.recipes),
     (crashes.engine_killed, crashes.engine_stopped, crashes.workers_recycled,
-     crashes.worker_killed, crashes.stopped_in_load, crashes.stopped_in_respawn),
+     crashes.worker_killed, crashes.stopped_in_load, crashes.stopped_in_respawn,
+     crashes.stopped_in_swap, swaps.weights_swapped),
 )  # fmt: skip
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

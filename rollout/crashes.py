@@ -1,8 +1,4 @@
-"""What goes wrong in an instance while it serves: killed, stopped, told to leave too early.
-
-A case for weights that are swapped under load belongs here as well (20 swaps, 0 lost, every answer
-from one version); it comes with the swap itself.
-"""
+"""What goes wrong in an instance while it serves: killed, stopped, told to leave too early."""
 
 import contextlib
 import os
@@ -12,16 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
-import app
 from rollout.instances import Ends, Instance
 from rollout.lane import Lane
 from rollout.stage import Row, Stage
+from rollout.swaps import WEIGHTS
 from tests.server import wait_for
 
 _BETWEEN = 50  # answers behind each balancer between two events
 _SLOW_LOAD = {
     "MODEL": "rollout.model:Deliberate",
-    "MODEL_PATH": Path(app.__file__).parent / "models" / "weights" / "mnist.safetensors",
+    "MODEL_PATH": WEIGHTS,
 }
 
 
@@ -121,6 +117,20 @@ def stopped_in_respawn(lane: Lane) -> Iterator[Row]:
         ends = lane.fleet.wait_retired()
         stage.wait_more(_BETWEEN)
         yield from _finish(stage, "SIGTERM while the engine is being replaced", ends)
+
+
+def stopped_in_swap(lane: Lane) -> Iterator[Row]:
+    """SIGTERM to an instance that is exchanging its model."""
+    [leaving] = lane.start(1, DRAIN_SECONDS=2, **_SLOW_LOAD)
+    with lane.stage([leaving, lane.serving()]) as stage:
+        stage.wait_more(_BETWEEN)
+        leaving.signal(signal.SIGHUP)
+        wait_for(lambda: leaving.events("swap_started"), "the exchange to begin")
+        lane.fleet.retire(leaving)
+        stage.replace(leaving, None)
+        ends = lane.fleet.wait_retired()
+        stage.wait_more(_BETWEEN)
+        yield from _finish(stage, "SIGTERM while the model is exchanged", ends)
 
 
 def _finish(stage: Stage, case: str, ends: Ends) -> list[Row]:

@@ -20,6 +20,7 @@ class Scale:
         requests: that the clients of each balancer make at least, in each upgrade.
         kills: of the engine.
         stops: of the engine.
+        swaps: of the weights.
         hangups: of gunicorn.
         worker_kills: of an HTTP worker.
         reloads: of the balancers, in the control run.
@@ -30,6 +31,7 @@ class Scale:
     requests: int = 2_000
     kills: int = 30
     stops: int = 3
+    swaps: int = 20
     hangups: int = 10
     worker_kills: int = 5
     reloads: int = 4

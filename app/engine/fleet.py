@@ -40,7 +40,7 @@ class Fleet:
         ]
         self.served = False
         self.refused = ""  # why the start must be given up: no retry can help
-        self.renewal = Renewal(settings, self, self.slots)
+        self.renewal = Renewal(settings, self, self.slots, on_change)
         self._settings = settings
         self._selector = selector
         self._on_change = on_change

@@ -7,6 +7,7 @@ renamed successor cannot slip in; only a reload opens the path anew (design, inv
 import logging
 import math
 import os
+from collections.abc import Callable
 
 from app import logs
 from app.engine.slot import Slot
@@ -24,14 +25,22 @@ class Renewal:
         settings: the container's.
         engines: the fleet.
         slots: all of the fleet's.
+        on_change: called when an exchange began, took over or ended.
     """
 
-    def __init__(self, settings: Settings, engines: Engines, slots: list[Slot]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        engines: Engines,
+        slots: list[Slot],
+        on_change: Callable[[], None],
+    ) -> None:
         self.weights: int | None = None
         self.last: Outcome | None = None
         self._settings = settings
         self._engines = engines
         self._slots = slots
+        self._on_change = on_change
         self._swap: Swap | None = None
         self._leaving = False
         self._recycle_at = 0.0
@@ -92,6 +101,7 @@ class Renewal:
             self._hold(swap.weights)
         if done:
             self._swap = None
+            self._on_change()
 
     def give_up(self, code: str, cause: str) -> None:
         """End an exchange that cannot succeed; nothing happens where there is none."""
@@ -100,6 +110,7 @@ class Renewal:
             swap.give_up(code, cause)
             if swap.weights is not None and swap.weights != self.weights:
                 os.close(swap.weights)  # nobody will load them again
+            self._on_change()
 
     def leave(self) -> None:
         """End all exchanges: what serves now serves to the container's end."""
@@ -115,6 +126,7 @@ class Renewal:
         beside = self._settings.swap != "replace"
         self._swap = Swap(self._engines, slots, weights, beside=beside, reply=note)
         self._swap.begin()
+        self._on_change()
 
     def _hold(self, weights: int | None) -> None:
         if self.weights is not None and self.weights != weights:

@@ -53,6 +53,12 @@ def ask_many(server: Server, count: int) -> Reply:
     return server.request("POST", "/predict", body, Content_Type="application/json", **TOKEN)
 
 
+def last_swap(server: Server) -> dict[str, Any]:
+    """Return what /status tells of the last exchange, once none is running."""
+    swap = server.request("GET", "/status", **TOKEN).json()["swap"]
+    return {"version": ""} if swap["running"] else swap["last"]
+
+
 def code_of(reply: Reply) -> tuple[int, str]:
     """Return status and error code."""
     return reply.status, reply.json()["error"]["code"]
@@ -80,6 +86,7 @@ def test_swaps_under_load_lose_nothing_and_mix_nothing(
             reply = reload(server)
             assert (reply.status, reply.json()["version"]) == (200, weights.read_text())
             assert ask(server).json() == {"version": weights.read_text()}
+            wait_for(lambda: last_swap(server)["version"] == weights.read_text(), "the end of it")
         load.wait_answers(10)
     go_on = False
     for thread in threads:
