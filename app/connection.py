@@ -119,6 +119,7 @@ class Connection:
         if idle_since is not None and time.monotonic() - max(idle_since, stopped_at) >= after:
             # Ends this wait and nothing else: a greenlet that was killed might be busy by then.
             gevent.get_hub().cancel_wait(self._wait, _Idle())
+            self._idle_since = None  # once is enough
 
     def close(self) -> None:
         """Close; where the client is still sending, first let it read the answer.

@@ -65,7 +65,7 @@ class Settings:
     )  # fmt: skip
     drain_quiet_seconds: float = variable(
         number(0, 86400), "Serve on for no longer than until no request has come for so long; "
-        "probes do not count; 0: always for DRAIN_SECONDS.", default=0.0,
+        "predictions count, probes do not; 0: always for DRAIN_SECONDS.", default=0.0,
     )  # fmt: skip
     drain_unready: bool = variable(FLAG, "Whether `/ready` says 503 while draining.", default=True)
     graceful_seconds: int = variable(

@@ -53,6 +53,7 @@ class LosslessWorker(GeventWorker):  # type: ignore[misc]
             servers.append(server)
         while self.alive:
             self.notify()
+            self._make_room()
             gevent.sleep(TICK_SECONDS)
         self._leave(servers)
 

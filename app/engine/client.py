@@ -44,6 +44,7 @@ class EngineClient:
         self._line = Line(str(Path(settings.state_dir, state_dir.SUPERVISOR_SOCKET)), self._update)
         self._engines: list[dict[str, Any]] = []
         self._swap: dict[str, Any] = {}
+        self._named_at: dict[str, float] = {}  # 0 once a connection to it has ended
         self._links: dict[str, Link[Request]] = {}
         self._admission = Admission()
         self._hello: dict[str, Any] = {}
@@ -98,7 +99,7 @@ class EngineClient:
 
     def note_request(self) -> None:
         """Tell the supervisor, while the container drains, that requests still come."""
-        if self.draining:
+        if self.draining and self._settings.drain_quiet_seconds:
             self._line.note_request()
 
     def ask_reload(self) -> AsyncResult:
@@ -133,7 +134,8 @@ class EngineClient:
             app.errors.ServingError: what the engine said, or DeadlineExceeded.
         """
         request = Request([Image(array) for array in pixels], spec, deadline)
-        self._dispatch(request)
+        if time.monotonic() < deadline:
+            self._dispatch(request)
         try:
             answer: Answer = request.done.get(timeout=max(0.0, deadline - time.monotonic()))
         except gevent.Timeout:
@@ -171,7 +173,7 @@ class EngineClient:
 
     def _heard(self, link: Link[Request], frame: Frame) -> None:
         if frame.type is Type.HELLO:
-            if frame.head["generation"] >= self._hello.get("generation", 0):
+            if link.takes_work:  # not one that retires: its model is the old one
                 self._hello = frame.head
             self._greeted.set()
             waiting, self._waiting = self._waiting, deque()
@@ -195,6 +197,7 @@ class EngineClient:
     def _lost(self, link: Link[Request]) -> None:
         """An engine is gone: what it held runs again, whole requests on one generation."""
         self._links.pop(link.path, None)
+        self._named_at[link.path] = 0.0
         orphans = link.close()
         if orphans:
             logs.event("replay", requests=len(orphans), generation=link.generation)
@@ -214,6 +217,8 @@ class EngineClient:
         self.draining, self.served = head["draining"], head["served"]
         self._admission.share(head["share"]["images"], head["share"]["bytes"])
         self._engines, self._swap = head["engines"], head["swap"]
+        paths = {engine["path"] for engine in self._engines}
+        self._named_at = {path: at for path, at in self._named_at.items() if path in paths}
         self._informed.set()
         self._connect()
 
@@ -224,6 +229,7 @@ class EngineClient:
             if stage is Stage.RETIRING and path in self._links:
                 self._links[path].retire()
             elif stage is Stage.READY and path not in self._links:
+                self._named_at.setdefault(path, time.monotonic())
                 link = Link[Request](path, engine["generation"], self._heard, self._lost)
                 self._links[path] = link
                 link.start()
@@ -231,7 +237,9 @@ class EngineClient:
     def _views(self) -> Iterator[EngineView]:
         for engine in self._engines:
             link = self._links.get(engine["path"])
+            heard_at = link.heard_at if link else None
             yield EngineView(
                 Stage(engine["stage"]), engine["cause"],
-                link.heard_at if link else None, link.batch_age if link else 0.0,
+                # The supervisor has just heard of it what we are about to hear.
+                heard_at or self._named_at.get(engine["path"]), link.batch_age if link else 0.0,
             )  # fmt: skip

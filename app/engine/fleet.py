@@ -84,6 +84,8 @@ class Fleet:
         for slot in self.slots:
             if not slot.due(now) or self.renewal.holds(slot):
                 continue
+            if slot.retired and self._settings.swap == "replace":
+                continue  # memory holds one
             if self.served or self._open_weights(slot, now):
                 slot.engine = self.launch(slot, self.renewal.weights)
                 self._on_change()
@@ -155,11 +157,11 @@ class Fleet:
         except ChannelClosed:
             self._kill(slot, engine, "")
 
-    def _hear(self, slot: Slot, engine: Engine, frame: Frame) -> None:
+    def _hear(self, slot: Slot, engine: Engine, frame: Frame, *, dying: bool = False) -> None:
         engine.heard_at = time.monotonic()
         if frame.type is Type.BEAT:
             engine.batch_age = frame.head["batch_age"]
-            engine.memory_mb = frame.head["memory_mb"]
+            engine.note_memory(frame.head["memory_mb"])
             return
         engine.pid = frame.head["pid"]
         stage = Stage(frame.head["stage"])
@@ -170,9 +172,9 @@ class Fleet:
             slot.cause = engine.cause or ("" if stage is Stage.READY else slot.cause)
         if frame.head["wrong_setting"] and not self.served:
             self.refused = engine.cause
-        if stage is Stage.READY:
-            self.served = True
+        if stage is Stage.READY and not dying:
             self.renewal.advance()
+            self.served = self.served or self.ready
         self._on_change()
 
     # ---- ending
@@ -180,6 +182,7 @@ class Fleet:
     def stop(self) -> None:
         """Tell every engine to answer what it holds and leave; after STOP_SECONDS it is killed."""
         self.renewal.leave()
+        self.renewal.stop()
         self._stop_at = time.monotonic() + STOP_SECONDS
         for slot, engine in list(self._engines()):
             self._send_stop(slot, engine, STOP_SECONDS)
@@ -240,7 +243,7 @@ class Fleet:
         with contextlib.suppress(ChannelClosed, ProtocolError):
             while frames := engine.control.receive():
                 for frame in frames:
-                    self._hear(slot, engine, frame)
+                    self._hear(slot, engine, frame, dying=True)
 
     def _ended(self, slot: Slot, engine: Engine, code: int) -> None:
         self._drop(engine)

@@ -62,7 +62,8 @@ class Line:
         now = time.monotonic()
         if self._sock is not None and now - self._noted_at > NOTE_SECONDS:
             self._noted_at = now
-            with contextlib.suppress(OSError):  # it is told again when the line is there again
+            # It is told again later; a supervisor that hangs must hold no request.
+            with contextlib.suppress(OSError), gevent.Timeout(NOTE_SECONDS, False):
                 self._sock.sendall(Frame(Type.ACTIVE).encode())
 
     def _follow(self) -> None:

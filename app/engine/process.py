@@ -228,8 +228,10 @@ def _reply_error(item: Item[Key], error: errors.ServingError) -> None:
 
 def _read_weights(descriptor: int | None, settings: Settings) -> Weights:
     path = registry.weights_path(settings.model, settings.model_path)
-    if descriptor is None or path is None:
+    if path is None:
         return Weights(None, "", settings.weights)
+    if descriptor is None:
+        raise WeightsError(f"{path} was not handed over by the supervisor")
     # A new description of the same file: the supervisor's has one offset for all engines.
     content = Path(f"/proc/self/fd/{descriptor}").read_bytes()
     return Weights(content, path.name, settings.weights)

@@ -65,18 +65,18 @@ class Renewal:
     def reload(self, reply: Reply) -> None:
         """Exchange every engine for one that opens the weights' path anew."""
         if self._leaving:
-            reply(Outcome("draining", "the container is leaving"))
+            refused = Outcome("draining", "the container is leaving")
         elif self._swap:
-            reply(Outcome("reload_in_progress", "another exchange of the model is under way"))
+            refused = Outcome("reload_in_progress", "another exchange of the model is under way")
         else:
             try:
-                weights = _open(self._settings)
+                self._begin(self._slots, _open(self._settings), reply)
+                return
             except OSError as error:
-                self.last = Outcome("reload_failed", f"{error.filename}: {error.strerror}")
-                logs.event("swap_failed", level=logging.ERROR, cause=self.last.cause)
-                reply(self.last)
-            else:
-                self._begin(self._slots, weights, reply)
+                refused = Outcome("reload_failed", f"{error.filename}: {error.strerror}")
+                self.last = refused
+        logs.event("reload_refused", level=logging.ERROR, code=refused.code, cause=refused.cause)
+        reply(refused)
 
     def tick(self, now: float) -> None:
         """Go on with the exchange; begin one where an engine has grown too large."""
@@ -84,7 +84,7 @@ class Renewal:
         limit = self._settings.max_engine_memory_mb
         for slot in self._slots:
             engine = slot.engine
-            if not engine or engine.memory_mb <= limit or self._swap or now < self._recycle_at:
+            if not engine or self._swap or now < self._recycle_at or not engine.outgrew(limit):
                 continue
             self._recycle_at = now + RECYCLE_SECONDS
             logs.event("engine_too_large", level=logging.WARNING, engine=engine.pid,
@@ -96,9 +96,11 @@ class Renewal:
         swap = self._swap
         if not swap:
             return
+        had_taken_over = swap.taken_over
         done = swap.advance()
-        if swap.taken_over:
+        if swap.taken_over and not had_taken_over:
             self._hold(swap.weights)
+            self._on_change()
         if done:
             self._swap = None
             self._on_change()
@@ -113,9 +115,17 @@ class Renewal:
             self._on_change()
 
     def leave(self) -> None:
-        """End all exchanges: what serves now serves to the container's end."""
+        """Begin no more exchanges: what serves now serves to the container's end.
+
+        Where the old engines have left already, the new ones are what will serve.
+        """
         self._leaving = True
         self._recycle_at = math.inf
+        if self._swap and self._swap.beside:
+            self.stop()
+
+    def stop(self) -> None:
+        """End what is left of an exchange: nobody will be served any more."""
         self.give_up("draining", "the container is leaving")
 
     def _begin(self, slots: list[Slot], weights: int | None, reply: Reply) -> None:

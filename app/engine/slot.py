@@ -10,6 +10,7 @@ from app.lifecycle import Stage, may_follow
 
 MAX_BACKOFF = 30.0
 MIN_SILENCE = 5.0
+GROWTH = 1.25  # a fresh engine must be worth the exchange
 
 
 @dataclass
@@ -25,7 +26,8 @@ class Engine:
         pid: 0 until it has spoken.
         version: of its weights, once ready.
         cause: why its load failed, in words.
-        memory_mb: what it held of the host's or the device's memory at its last beat.
+        memory_mb: what it held of the host's memory at its last beat.
+        ready_mb: the same at its first beat after it was ready.
         doomed: why it was killed by us, or empty.
         leave_by: monotonic seconds; one that was told to leave is killed then.
         thawed_at: when the container last went on after it had been frozen.
@@ -41,6 +43,7 @@ class Engine:
     version: str = ""
     cause: str = ""
     memory_mb: float = 0.0
+    ready_mb: float = 0.0
     doomed: str = ""
     was_ready: bool = False
     thawed_at: float = -math.inf
@@ -69,6 +72,17 @@ class Engine:
         if now - self.heard_at > max(hang_seconds, MIN_SILENCE):
             return "silent"
         return ""
+
+    def note_memory(self, megabytes: float) -> None:
+        """Note what it holds; what it held when it became ready is what growth is judged by."""
+        self.memory_mb = megabytes
+        if self.was_ready and not self.ready_mb:
+            self.ready_mb = megabytes
+
+    def outgrew(self, limit_mb: float) -> bool:
+        """Return whether it serves and has grown past a limit; one that is simply large has not."""
+        grown = self.ready_mb > 0 and self.memory_mb > GROWTH * self.ready_mb
+        return self.stage is Stage.READY and grown and self.memory_mb > limit_mb
 
     def restart_clocks(self, now: float) -> None:
         """Forgive the time in which the whole container was frozen."""

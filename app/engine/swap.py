@@ -71,16 +71,16 @@ class Swap:
     ) -> None:
         self.slots = slots
         self.weights = weights
+        self.beside = beside
         self.taken_over = False
         self._engines = engines
-        self._beside = beside
         self._reply = reply
         self._began = time.monotonic()
 
     def begin(self) -> None:
         """Start the new engines, or have the old ones leave."""
-        logs.event("swap_started", engines=len(self.slots), beside=self._beside)
-        if not self._beside:
+        logs.event("swap_started", engines=len(self.slots), beside=self.beside)
+        if not self.beside:
             for slot in self.slots:
                 if slot.engine:
                     self._engines.retire(slot, slot.engine)
@@ -88,7 +88,7 @@ class Swap:
 
     def holds(self, slot: Slot) -> bool:
         """Return whether nobody else may start an engine in the slot."""
-        return not self._beside and slot in self.slots
+        return not self.beside and slot in self.slots
 
     def advance(self) -> bool:
         """Do what can be done now; return whether all is done: the old engines have left.
@@ -118,7 +118,7 @@ class Swap:
 
     def _launch(self) -> None:
         for slot in self.slots:
-            if slot.successor is None and (self._beside or not slot.retired):
+            if slot.successor is None and (self.beside or not slot.retired):
                 slot.successor = self._engines.launch(slot, self.weights)
 
     def _take_over(self) -> None:

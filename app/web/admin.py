@@ -2,6 +2,7 @@
 
 import json
 
+import gevent
 from flask import Blueprint, Response, current_app, request
 
 from app import errors
@@ -25,7 +26,12 @@ def reload() -> Response:
         engine.refuse_reload()
         engine.ask_reload()
         return _answer({"status": "reloading"}, 202)
-    outcome = engine.ask_reload().get()
+    # Load, then what the old ones hold, then their end.
+    longest = settings.load_seconds + settings.request_timeout_seconds + 10
+    try:
+        outcome = engine.ask_reload().get(timeout=longest)
+    except gevent.Timeout:
+        raise errors.Internal(f"the reload is not over after {longest:g} s") from None
     if outcome["code"]:
         raise errors.from_code(outcome["code"], outcome["cause"])
     return _answer(

@@ -36,16 +36,14 @@ def create_app(settings: Settings, engine: EngineClient) -> Flask:
     app.register_blueprint(health.blueprint)
     app.register_blueprint(predict.blueprint)
     app.register_blueprint(admin.blueprint)
-    app.before_request(lambda: _begin(engine))
+    app.before_request(_begin)
     app.before_request(lambda: _authorize(settings))
     app.after_request(_finish)
     app.register_error_handler(Exception, _answer_error)
     return app
 
 
-def _begin(engine: EngineClient) -> None:
-    if request.path not in _PROBES:
-        engine.note_request()
+def _begin() -> None:
     wanted = request.headers.get("X-Request-Id", "")
     g.request_id = wanted if _REQUEST_ID.fullmatch(wanted) else uuid.uuid4().hex
     # The worker notes the first byte; without it (tests of the application alone) it is now.

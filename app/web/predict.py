@@ -29,6 +29,7 @@ def predict() -> Response:
     settings: Settings = current_app.extensions["unbroken.settings"]
     engine: EngineClient = current_app.extensions["unbroken.engine"]
     deadline: float = g.began + settings.request_timeout_seconds
+    engine.note_request()
     engine.input_spec(deadline)  # refuses before the body is read where no model is there yet
     with engine.hold() as hold:
         hold.add_bytes(body.announced(request, settings))

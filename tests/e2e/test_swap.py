@@ -13,6 +13,7 @@ import pytest
 
 from tests.conftest import Start
 from tests.server import Load, Reply, Server, png, wait_for
+from tests.stubs.models import MARK
 
 TOKEN = {"Authorization": "Bearer secret"}
 VERSIONED: dict[str, Any] = {"MODEL": "tests.stubs.models:Versioned"}
@@ -56,7 +57,7 @@ def ask_many(server: Server, count: int) -> Reply:
 def last_swap(server: Server) -> dict[str, Any]:
     """Return what /status tells of the last exchange, once none is running."""
     swap = server.request("GET", "/status", **TOKEN).json()["swap"]
-    return {"version": ""} if swap["running"] else swap["last"]
+    return {"version": ""} if swap["running"] or not swap["last"] else swap["last"]
 
 
 def code_of(reply: Reply) -> tuple[int, str]:
@@ -151,9 +152,11 @@ def test_one_at_a_time_and_none_while_draining(versioned: Serve, weights: Path) 
 
 def test_it_need_not_be_waited_for(versioned: Serve, weights: Path) -> None:
     server = versioned()
-    weights.write_text("v1")
-    assert reload(server, "?wait=false").status == 202
-    wait_for(lambda: ask(server).json() == {"version": "v1"}, "the new model")
+    for version in ("v1", "v2"):
+        weights.write_text(version)
+        assert reload(server, "?wait=false").status == 202
+        wait_for(lambda: last_swap(server)["version"] == version, "the exchange")  # noqa: B023
+        assert ask(server).json() == {"version": version}
 
 
 def test_sighup_exchanges_the_model_as_well(versioned: Serve, weights: Path) -> None:
@@ -190,7 +193,7 @@ def test_an_engine_killed_in_an_exchange_costs_nothing(versioned: Serve, weights
     server = versioned()
     old = server.request("GET", "/status", **TOKEN).json()["engines"][0]["pid"]
     weights.unlink()
-    weights.write_text("v1 slow")
+    weights.write_text("v1 slow large")
     with Load(server, clients=4, headers=TOKEN) as load:
         thread = threading.Thread(target=reload, args=(server,))
         thread.start()
@@ -199,7 +202,8 @@ def test_an_engine_killed_in_an_exchange_costs_nothing(versioned: Serve, weights
         thread.join()
         load.wait_answers(20)
     assert load.failures == []
-    assert load.answers[-1].json() == {"version": "v1 slow"}
+    assert load.answers[-1].json() == {"version": "v1 slow large"}
+    assert server.request("GET", "/status", **TOKEN).json()["version"] == "v1 slow large"
 
 
 def test_sigterm_in_an_exchange_is_orderly(versioned: Serve, weights: Path) -> None:
@@ -215,10 +219,54 @@ def test_sigterm_in_an_exchange_is_orderly(versioned: Serve, weights: Path) -> N
     wait_for(lambda: not server.processes(), "every process of ours to be gone")
 
 
-def test_an_engine_that_has_grown_too_large_is_exchanged_without_loss(start: Start) -> None:
-    server = start(MAX_ENGINE_MEMORY_MB=20).wait_ready()
+@pytest.mark.parametrize("how", ["beside", "replace"])
+def test_an_engine_that_has_grown_too_large_is_exchanged_without_loss(
+    start: Start, how: str
+) -> None:
+    server = start(MODEL="tests.stubs.models:Grows", MAX_ENGINE_MEMORY_MB=50, SWAP=how).wait_ready()
+    before = server.engines()
+    wait_for(lambda: server.get("/status").json()["engines"][0]["memory_mb"] > 50, "its size")
     with Load(server, clients=4) as load:
+        load.wait_answers(8)
+        assert server.events("engine_too_large") == [], "being large is no reason"
+        assert server.post(png(MARK)).status == 200
         wait_for(lambda: server.events("swap_done"), "the exchange")
-        load.wait_answers(20)
+        load.wait_answers(8)
     assert load.failures == []
-    assert len(server.events("engine_too_large")) == 1, "not all the time"
+    assert server.engines() != before
+    assert server.events("swap_done")[0]["seconds"] < 15, "nobody was waited for in vain"
+
+
+def test_health_stays_true_through_an_exchange(versioned: Serve, weights: Path) -> None:
+    server = versioned()
+    verdicts: list[bool] = []
+    go_on = True
+
+    def watch() -> None:
+        while go_on:
+            verdicts.append(server.healthy())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    for number in range(1, 6):
+        weights.write_text(f"v{number}")
+        assert reload(server).status == 200
+    go_on = False
+    watcher.join()
+    assert len(verdicts) > 50
+    assert all(verdicts)
+
+
+def test_a_stop_while_the_only_engine_is_the_new_one_loses_nothing(
+    versioned: Serve, weights: Path
+) -> None:
+    server = versioned(SWAP="replace", DRAIN_SECONDS=6)
+    weights.write_text("v1 slow")
+    with Load(server, clients=4, headers=TOKEN) as load:
+        load.wait_answers(4)
+        reload(server, "?wait=false")
+        wait_for(lambda: server.events("engine_gone"), "the old one to leave")
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+    assert load.failures == []
+    assert load.answers[-1].json() == {"version": "v1 slow"}

@@ -127,6 +127,16 @@ class Escapes(Slow):
         return super().predict(batch)
 
 
+class Grows(Slow):
+    """Keeps 300 megabytes more when it sees a marked image."""
+
+    def predict(self, batch: torch.Tensor) -> torch.Tensor:
+        """Grow, or echo."""
+        if _marked(batch):
+            self.kept = bytearray(os.urandom(1 << 20) * 300)
+        return super().predict(batch)
+
+
 class LoadsSlowly(Echo):
     """Takes a minute to load."""
 
