@@ -30,6 +30,10 @@ FOLDER = Path(sys.prefix) / "container"
 TORCH = FOLDER / "torch"
 TORCH_VOLUME = f"--volume={TORCH}:/opt/torch:ro"
 
+# Podman's own limits may be higher than this machine lets anybody set.
+FILES = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+LIMITS = f"--ulimit=nofile={FILES}:{FILES}", "--ulimit=nproc=4096:4096"
+
 # A torch for another Python than the base's is not seen: then the build downloads its own.
 PYTHON = f"python{sys.version_info[0]}.{sys.version_info[1]}"
 LOOK_IN_OPT_TORCH = (
@@ -56,10 +60,8 @@ def podman(*arguments: str) -> str:
 
 
 def run(*arguments: str) -> str:
-    """`podman run` with this machine's network, and with limits that it may set."""
-    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    limits = f"--ulimit=nofile={files}:{files}", "--ulimit=nproc=4096:4096"
-    return podman("run", "--network=host", *limits, *arguments)
+    """`podman run`, as far as every container of the tests needs the same."""
+    return podman("run", "--network=host", *LIMITS, *arguments)
 
 
 @functools.cache
@@ -74,8 +76,9 @@ def build() -> str:
     gather_torch()
     before = podman("images", "--quiet", "--no-trunc", IMAGE)
     podman(
-        "build", "--isolation=chroot", "--network=host", "--format=docker", f"--tag={IMAGE}",
-        f"--build-arg=BASE_IMAGE={base}", TORCH_VOLUME, *pip_settings(), str(ROOT),
+        "build", "--isolation=chroot", "--network=host", "--format=docker", *LIMITS,
+        f"--tag={IMAGE}", f"--build-arg=BASE_IMAGE={base}", TORCH_VOLUME, *pip_settings(),
+        str(ROOT),
     )  # fmt: skip
     after = podman("images", "--quiet", "--no-trunc", IMAGE)
     if before not in ("", after):
