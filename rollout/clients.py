@@ -60,6 +60,7 @@ class Clients:
         # Of each answer: when its request began, and when it ended. Monotonic seconds.
         self._answers: list[tuple[float, float]] = []
         self._failures: list[dict[str, Any]] = []
+        self._versions: set[str] = set()
 
     def run(self) -> None:
         """Ask until standard input ends; then wait for the last answers."""
@@ -69,7 +70,7 @@ class Clients:
             if (now := time.monotonic()) >= report_at:
                 report_at = now + REPORT_SECONDS
                 self._report()
-        _say(answers=self._answers, failures=self._failures)
+        _say(answers=self._answers, failures=self._failures, versions=sorted(self._versions))
 
     def _turn(self) -> None:
         now = time.monotonic()
@@ -126,6 +127,7 @@ class Clients:
         else:
             self._end(client)
             self._answers.append((client.began, time.monotonic()))
+            self._versions.add(_version_of(client))
 
     def _fail(self, client: Client, outcome: str) -> None:
         """Count the request as lost. It is never sent again: what comes next has another id."""
@@ -147,6 +149,12 @@ def _is_own(client: Client) -> bool:
     head, _, body = client.line.answer.partition(b"\r\n\r\n")
     own_id = f"\r\nx-request-id: {client.request_id}".encode() in head.lower() + b"\r\n"
     return own_id and bool(json.loads(body) == {"mnist_result": int(client.digit)})
+
+
+def _version_of(client: Client) -> str:
+    head, _, _ = client.line.answer.lower().partition(b"\r\n\r\n")
+    _, _, rest = head.partition(b"\r\nx-model-version: ")
+    return rest.partition(b"\r\n")[0].decode()
 
 
 def _name_of(error: OSError) -> str:

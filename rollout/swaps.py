@@ -23,20 +23,26 @@ _BETWEEN = 50  # answers behind each balancer between two exchanges
 def weights_swapped(lane: Lane) -> Iterator[Row]:
     """SIGHUP to run.sh with new weights under the old name, many times."""
     path = lane.fleet.place("weights") / "weights.safetensors"
-    write_version(path, 0)
+    versions = {write_version(path, 0)}
     [instance] = lane.start(1, MODEL_PATH=path, DRAIN_SECONDS=0)
     seconds = []
     with lane.stage([instance]) as stage:
         for number in range(1, lane.scale.swaps + 1):
             stage.wait_more(_BETWEEN)
             version = write_version(path, number)
+            versions.add(version)
             instance.signal(signal.SIGHUP)
             seconds.append(_wait_swapped(instance, version))
         stage.wait_more(_BETWEEN)
-        yield from stage.finish(
-            f"weights swapped {lane.scale.swaps} times",
-            f"median {median(seconds):.1f} s, worst {max(seconds):.1f} s until the old one is gone",
+        rows = stage.finish(f"weights swapped {lane.scale.swaps} times")
+    for row, seen in zip(rows, stage.seen, strict=True):
+        row.details = (
+            f"median {median(seconds):.1f} s, worst {max(seconds):.1f} s until the old one is gone;"
+            f" answers from {len(seen.versions)} of {len(versions)} versions"
         )
+        if seen.versions - versions:
+            row.faults = ("answers from weights that nobody put there",)
+    yield from rows
     lane.fleet.retire(instance)
     lane.fleet.wait_retired()
 

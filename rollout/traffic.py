@@ -33,10 +33,12 @@ class Seen:
     Args:
         answers: when each answered request began and ended; monotonic seconds.
         failures: ``id``, ``outcome``, ``reused``, ``began`` and ``ended`` of each other one.
+        versions: of the weights, as the answers name them.
     """
 
     answers: list[tuple[float, float]] = field(default_factory=list)
     failures: list[dict[str, Any]] = field(default_factory=list)
+    versions: set[str] = field(default_factory=set)
 
     @property
     def requests(self) -> int:
@@ -106,4 +108,6 @@ class Traffic:
                 self._latest = line
         except (RuntimeError, ValueError):
             return  # destroyed, or died: whoever waits is told by the thread's end
-        self._seen = Seen([(b, e) for b, e in line["answers"]], line["failures"])
+        self._seen = Seen(
+            [(b, e) for b, e in line["answers"]], line["failures"], set(line["versions"])
+        )

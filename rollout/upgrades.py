@@ -31,7 +31,7 @@ def upgrades(lane: Lane) -> Iterator[Row]:
                 stage,
                 live,
                 lag,
-                lambda: lane.start(1, DRAIN_SECONDS=drain)[0],  # noqa: B023
+                lambda: lane.fleet.start(DRAIN_SECONDS=drain),  # noqa: B023
             )
             stage.wait_total(lane.scale.requests)
             yield from stage.finish(
@@ -45,7 +45,7 @@ def full_length(lane: Lane) -> Iterator[Row]:
     live: list[Server] = [*lane.start(2, **PLATFORM)]
     with lane.stage(live) as stage:
         stage.wait_more(50)
-        _, ends = _roll(lane, stage, live[:1], PLATFORM_LAG, lambda: lane.start(1, **PLATFORM)[0])
+        _, ends = _roll(lane, stage, live[:1], PLATFORM_LAG, lambda: lane.fleet.start(**PLATFORM))
         stage.wait_total(lane.scale.requests)
         faults = [*ends.faults, *(f"took {s:.0f} s" for s in ends.seconds if s > 90)]
         yield from stage.finish(
@@ -67,7 +67,7 @@ def _recipe(lane: Lane, lag: int, sleep: int, how: str) -> Iterator[Row]:
     live: list[Server] = [*lane.start_plain(lane.scale.instances, sleep)]
     with lane.stage(live) as stage:
         stage.wait_more(50)
-        live, ends = _roll(lane, stage, live, lag, lambda: lane.start_plain(1, sleep)[0])
+        live, ends = _roll(lane, stage, live, lag, lambda: lane.fleet.start_plain(sleep))
         stage.wait_total(lane.scale.requests)
         yield from stage.finish(
             f"plain gunicorn, {how}: balancer told {_when(lag)}", _told(ends), allowed=None
@@ -92,13 +92,12 @@ def _roll(
     lane: Lane, stage: Stage, live: Sequence[Server], lag: int, start: Callable[[], Server]
 ) -> tuple[list[Server], Ends]:
     """Replace each in turn: the new one is ready, SIGTERM, the lag, the balancer is told."""
-    after = []
-    for old in live:
-        new = start()
+    after = [start() for _ in live]  # together, which spares the time in which nothing is to see
+    for old, new in zip(live, after, strict=True):
+        new.wait_ready()
         lane.fleet.retire(old)
         time.sleep(lag)
         stage.replace(old, new)
-        after.append(new)
     return after, lane.fleet.wait_retired()
 
 
