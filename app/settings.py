@@ -103,7 +103,8 @@ class Settings:
         default="beside",
     )  # fmt: skip
     max_engine_memory_mb: int = variable(
-        integer(1), "Megabytes of memory at which an engine is exchanged for a fresh one.",
+        integer(1), "Megabytes of the host's memory at which an engine is exchanged for a fresh "
+        "one, if it has also grown by a quarter since it became ready.",
         default=lambda so_far: int(
             limits.memory_bytes() * 0.8 / 2**20 / (so_far["engines"] or 1)
         ),
