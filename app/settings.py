@@ -99,7 +99,8 @@ class Settings:
     engines: int = variable(integer(1, 64), "Engine processes per device.", default=1)
     swap: str = variable(
         choice("beside", "replace"), "How a reload exchanges the model: the new one loads beside "
-        "the old one, or in its place while requests wait (where memory holds one only).",
+        "the old one, or in its place while requests wait. Where the device's memory turns out "
+        "to hold one only, `beside` becomes `replace` by itself.",
         default="beside",
     )  # fmt: skip
     max_engine_memory_mb: int = variable(

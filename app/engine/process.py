@@ -78,7 +78,7 @@ class EngineProcess:
         if runner.max_batch < wanted:
             logs.event(
                 "max_batch_lowered", level=logging.WARNING, wanted=wanted, now=runner.max_batch,
-                why="a full batch took more than half of HANG_SECONDS",
+                why="a full batch took more than half of HANG_SECONDS, or more than the memory",
             )  # fmt: skip
         self._enter(Stage.SELF_TEST)
         runner.self_test()

@@ -106,9 +106,16 @@ class Renewal:
             self._on_change()
 
     def give_up(self, code: str, cause: str) -> None:
-        """End an exchange that cannot succeed; nothing happens where there is none."""
+        """End an exchange that cannot succeed; nothing happens where there is none.
+
+        Where two models do not fit into memory, the old ones make room for another try.
+        """
         swap, self._swap = self._swap, None
-        if swap:
+        if swap and swap.beside and not self._leaving and "OutOfMemory" in cause:
+            logs.event("swap_in_place", level=logging.WARNING, why="memory holds one", cause=cause)
+            self._swap = swap.in_place()
+            self._swap.begin()
+        elif swap:
             swap.give_up(code, cause)
             if swap.weights is not None and swap.weights != self.weights:
                 os.close(swap.weights)  # nobody will load them again

@@ -1,6 +1,7 @@
 """Runs the model: pixels of a batch in, one JSON value an image out. The engine's only torch."""
 
 import json
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -74,7 +75,7 @@ class Runner:
         return Pixels((height, width, channels), bytes([128]) * (height * width * channels))
 
     def warm_up(self, longest: float) -> None:
-        """Run one image and a full batch, and lower ``max_batch`` until it takes ``longest``.
+        """Run one image and a full batch; lower ``max_batch`` until that fits time and memory.
 
         Args:
             longest: seconds that a full batch may take (half of HANG_SECONDS).
@@ -83,10 +84,18 @@ class Runner:
             LoadError: one image alone is too slow.
         """
         self._timed(1)  # the first forward also pays for libraries that load on use
-        while (seconds := self._timed(self.max_batch)) > longest:
+        while (seconds := self._timed_full_batch()) > longest:
             if self.max_batch == 1:
                 raise LoadError(f"one image takes {seconds:.1f} s, more than half of HANG_SECONDS")
             self.max_batch //= 2
+
+    def _timed_full_batch(self) -> float:
+        try:
+            return self._timed(self.max_batch)
+        except errors.OutOfMemory:
+            if self.max_batch == 1:
+                raise
+            return math.inf
 
     def _timed(self, size: int) -> float:
         images = [self.sample()] * size

@@ -109,12 +109,20 @@ class Swap:
         if self.taken_over:
             self._succeed()
             return
+        self._abandon()
+        logs.event("swap_failed", level=logging.ERROR, code=code, cause=cause)
+        self._reply(Outcome(code, cause, seconds=self._seconds()))
+
+    def in_place(self) -> "Swap":
+        """End what was started; return the same exchange with the old engines leaving first."""
+        self._abandon()
+        return Swap(self._engines, self.slots, self.weights, beside=False, reply=self._reply)
+
+    def _abandon(self) -> None:
         for slot in self.slots:
             successor, slot.successor = slot.successor, None
             if successor:
                 self._engines.abandon(slot, successor)
-        logs.event("swap_failed", level=logging.ERROR, code=code, cause=cause)
-        self._reply(Outcome(code, cause, seconds=self._seconds()))
 
     def _launch(self) -> None:
         for slot in self.slots:

@@ -149,6 +149,20 @@ def test_its_healthcheck_follows_an_engine_that_dies_and_cannot_load(
     assert container.post(SEVEN, "/", "image/jpeg").body == b'{"mnist_result": 7}'
 
 
+def test_a_full_disk_under_its_state_costs_nothing(start: Start) -> None:
+    container = start("--tmpfs=/state:size=1m,mode=1777", STATE_DIR="/state/unbroken").wait_ready()
+    container.execute("sh", "-c", "cat /dev/zero > /state/rest 2>/dev/null || true")
+    with Load(container, clients=4) as load:
+        load.wait_answers(20)
+        [engine] = container.engines()
+        container.execute("sh", "-c", f"kill -9 {engine}")
+        wait_for(lambda: container.engines() not in ([], [engine]), "the next engine")
+        load.wait_answers(20)
+        image.podman("stop", "--time=90", container.name)
+    assert load.failures == []
+    assert container.state()["ExitCode"] == 0, container.logs()
+
+
 def test_podman_stop_under_load_loses_nothing_and_exits_0(start: Start) -> None:
     container = start().wait_ready()
     with Load(container, clients=8) as load:

@@ -222,6 +222,20 @@ def test_a_worker_that_is_replaced_loses_nothing(start: Start) -> None:
     assert load.failures == []
 
 
+def test_workers_that_come_and_go_lose_nothing(start: Start) -> None:
+    server = start().wait_ready()
+    with Load(server, clients=8) as load:
+        for _ in range(2):
+            load.wait_answers(50)
+            os.kill(server.arbiter(), signal.SIGTTIN)
+            wait_for(lambda: len(children(server.arbiter())) == 3, "one worker more")
+            load.wait_answers(50)
+            os.kill(server.arbiter(), signal.SIGTTOU)
+            wait_for(lambda: len(children(server.arbiter())) == 2, "one worker less")
+        load.wait_answers(50)
+    assert load.failures == []
+
+
 def test_every_line_of_output_is_json_with_its_process(start: Start) -> None:
     server = start(DRAIN_SECONDS=0).wait_ready()
     server.post(png())

@@ -237,6 +237,18 @@ def test_an_engine_that_has_grown_too_large_is_exchanged_without_loss(
     assert server.events("swap_done")[0]["seconds"] < 15, "nobody was waited for in vain"
 
 
+def test_where_memory_holds_one_model_the_old_one_makes_room(start: Start, tmp_path: Path) -> None:
+    server = start(
+        MODEL="tests.stubs.models:OnlyOne", GATE=tmp_path / "device", AUTH_TOKEN="secret"
+    ).wait_ready()
+    with Load(server, clients=4, headers=TOKEN) as load:
+        load.wait_answers(8)
+        assert reload(server).status == 200
+        load.wait_answers(8)
+    assert load.failures == []
+    assert len(server.events("swap_in_place")) == 1
+
+
 def test_health_stays_true_through_an_exchange(versioned: Serve, weights: Path) -> None:
     server = versioned()
     verdicts: list[bool] = []

@@ -53,3 +53,11 @@ def test_a_mark_comes_and_goes(tmp_path: Path) -> None:
 def test_a_mark_that_cannot_be_made_ends_nothing(tmp_path: Path) -> None:
     state_dir.mark(str(tmp_path / "gone"), state_dir.READY, present=True)
     assert not (tmp_path / "gone").exists()
+
+
+def test_what_belongs_to_somebody_else_is_refused(tmp_path: Path) -> None:
+    if os.geteuid() == 0:
+        os.chown(tmp_path, 12345, 12345)
+    foreign = str(tmp_path) if os.geteuid() == 0 else "/usr"
+    with pytest.raises(state_dir.StateDirError, match="belongs to another user"):
+        state_dir.claim(foreign)
