@@ -236,6 +236,14 @@ def test_workers_that_come_and_go_lose_nothing(start: Start) -> None:
     assert load.failures == []
 
 
+def test_workers_that_are_recycled_after_so_many_requests_lose_nothing(start: Start) -> None:
+    server = start(GUNICORN_CMD_ARGS="--max-requests 100 --max-requests-jitter 20").wait_ready()
+    with Load(server, clients=8) as load:
+        load.wait_answers(600)
+    assert load.failures == []
+    assert len(server.events("worker_recycled")) >= 4
+
+
 def test_every_line_of_output_is_json_with_its_process(start: Start) -> None:
     server = start(DRAIN_SECONDS=0).wait_ready()
     server.post(png())
