@@ -83,11 +83,8 @@ stop() {
 
 # shellcheck disable=SC2329  # called by the traps
 hang_up() {
-    if [ -t 0 ]; then
-        stop
-    elif [ -n "$served" ]; then # before, there is nothing to exchange, nor anyone to hear it
-        kill -URG "$engine"
-    fi
+    if [ -t 0 ]; then stop; else reload=1; fi
+    wake
 }
 
 # Ends a part. "Stop" is said again and again: a part that has just been forked, or imports its
@@ -101,7 +98,7 @@ end() { # the keeper's pid, the name of the flag that says that it has ended, se
     done
 }
 
-woken='' sleeper='' cut='' served='' told='' quiet='' http_ended='' engine_ended=''
+woken='' sleeper='' cut='' served='' told='' quiet='' reload='' http_ended='' engine_ended=''
 trap stop TERM INT
 trap hang_up HUP
 trap '' PIPE
@@ -141,7 +138,13 @@ engine=$!
 keep USR1 "$$" "$python" -m gunicorn -c python:app.gunicorn_conf &
 http=$!
 
-while [ -z "$stopping$http_ended$engine_ended" ]; do nap 3600; done
+while [ -z "$stopping$http_ended$engine_ended" ]; do
+    nap 3600
+    if [ -n "$reload" ] && [ -n "$served" ]; then # before, nobody can hear it
+        reload=''
+        kill -URG "$engine"
+    fi
+done
 
 if [ -n "$stopping" ] && [ -n "$served" ]; then
     say info draining "$DRAIN_SECONDS" # a second signal cuts it short

@@ -37,6 +37,9 @@ class Newcomers:
                 sock = socket.create_connection(("127.0.0.1", self._port), PATIENCE)
             except ConnectionRefusedError:
                 return  # nothing was accepted, so nothing is lost
+            except OSError as error:
+                self.lost.append(str(error))
+                return
             try:
                 with sock:
                     sock.sendall(b"GET /live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
@@ -60,7 +63,7 @@ def _lost_by_gunicorns_own_worker() -> int:
     port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "gunicorn", "-k", "gevent", "-w", "2", "-b", f"127.0.0.1:{port}",
-         "--no-control-socket", "tests.stubs.plain:application"],
+         "--no-control-socket", "--graceful-timeout", "3", "tests.stubs.plain:application"],
         cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:

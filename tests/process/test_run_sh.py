@@ -28,7 +28,7 @@ is_engine = sys.argv[2] == "app.engine"
 signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 signal.signal(signal.SIGUSR1, lambda *_: os.kill(int(sys.argv[-1]), signal.SIGUSR2))
 if is_engine:
-    time.sleep(0.1)
+    time.sleep(1)
     os.kill(int(sys.argv[-1]), signal.SIGUSR2)
 while True:
     signal.pause()
@@ -69,7 +69,7 @@ def stop(environ: dict[str, str], number: int, *, group: bool) -> int:
         )  # fmt: skip
         # A shell that has not begun to read its script is ended by any signal.
         wait_for(lambda: log.read_text() or process.poll() is not None, "the start")
-        time.sleep(moment.random() * 0.2)
+        time.sleep(moment.random() * moment.choice([0.2, 0.2, 0.2, 2.0]))
         for _ in range(moment.choice([1, 1, 3])):
             (os.killpg if group else os.kill)(process.pid, signal.SIGTERM)
             time.sleep(moment.random() * 0.05)
