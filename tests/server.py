@@ -37,6 +37,12 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+def _hear_everything() -> None:
+    # A shell cannot trap what was ignored before it: by nohup, or for a background job.
+    for number in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def free_port() -> int:
     """Return a port that nobody listens on."""
     with socket.socket() as sock:
@@ -115,7 +121,7 @@ class Server(Client):
                 ["sh", str(ROOT / "run.sh")], stdin=subprocess.DEVNULL,
                 stdout=output or log, stderr=output or log,
                 env={**os.environ, **{name: str(value) for name, value in variables.items()}},
-                cwd=folder, start_new_session=True,
+                cwd=folder, start_new_session=True, preexec_fn=_hear_everything,
             )  # fmt: skip
 
     def wait_ready(self) -> "Server":
