@@ -37,12 +37,6 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def _hear_everything() -> None:
-    # A shell cannot trap what was ignored before it: by nohup, or for a background job.
-    for number in (signal.SIGHUP, signal.SIGINT):
-        signal.signal(number, signal.SIG_DFL)
-
-
 def free_port() -> int:
     """Return a port that nobody listens on."""
     with socket.socket() as sock:
@@ -118,10 +112,12 @@ class Server(Client):
         }  # fmt: skip
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                ["sh", str(ROOT / "run.sh")], stdin=subprocess.DEVNULL,
+                # A shell cannot trap what was ignored before it, by nohup or for a background job.
+                ["env", "--default-signal=HUP,INT", "sh", str(ROOT / "run.sh")],
+                stdin=subprocess.DEVNULL,
                 stdout=output or log, stderr=output or log,
                 env={**os.environ, **{name: str(value) for name, value in variables.items()}},
-                cwd=folder, start_new_session=True, preexec_fn=_hear_everything,
+                cwd=folder, start_new_session=True,
             )  # fmt: skip
 
     def wait_ready(self) -> "Server":
