@@ -83,8 +83,7 @@ stop() {
 
 # shellcheck disable=SC2329  # called by the traps
 hang_up() {
-    if [ -t 0 ]; then stop; else reload=1; fi
-    wake
+    if [ -t 0 ]; then stop; else reload=1 && wake; fi
 }
 
 # Ends a part. "Stop" is said again and again: a part that has just been forked, or imports its

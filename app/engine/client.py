@@ -241,5 +241,6 @@ class EngineClient:
             yield EngineView(
                 Stage(engine["stage"]), engine["cause"],
                 # The supervisor has just heard of it what we are about to hear.
-                heard_at or self._named_at.get(engine["path"]), link.batch_age if link else 0.0,
+                heard_at or self._named_at.get(engine["path"]) or None,
+                link.batch_age if link else 0.0,
             )  # fmt: skip

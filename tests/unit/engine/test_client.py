@@ -265,3 +265,16 @@ def test_a_reload_is_answered_by_the_supervisor_or_fails_with_it(
     supervisor.hang_up()
     with pytest.raises(errors.Internal):
         asked.get(timeout=10)
+
+
+def test_an_engine_can_serve_from_its_naming_on_and_is_gone_with_its_connection(
+    client: EngineClient, supervisor: Peer, engine: Peer
+) -> None:
+    supervisor.send(directory(engine))
+    engine.accept()
+    gevent.sleep(0.05)
+    assert client.health().can_serve, "the supervisor has just heard of it"
+    engine.hang_up()
+    engine.close()
+    gevent.sleep(0.05)
+    assert client.health().reason == "engine_gone"
