@@ -130,7 +130,7 @@ eval "$settings"
 export MALLOC_MMAP_THRESHOLD_="${MALLOC_MMAP_THRESHOLD_:-4194304}"
 export MALLOC_TRIM_THRESHOLD_="${MALLOC_TRIM_THRESHOLD_:-16777216}"
 
-keep() { exec setpriv --pdeathsig USR2 sh "$here/${0##*/}" keep "$@"; }
+keep() { exec setpriv --pdeathsig USR2 sh "$here/${0##*/}" keep "$@" 2>&3 3>&-; }
 say info starting
 keep ALRM "$$" "$python" -m app.engine --notify "$$" &
 engine=$!

@@ -30,6 +30,7 @@ signal.signal(signal.SIGUSR1, lambda *_: os.kill(int(sys.argv[-1]), signal.SIGUS
 if is_engine:
     time.sleep(1)
     os.kill(int(sys.argv[-1]), signal.SIGUSR2)
+os.write(2, b"the traceback of %s\\n" % sys.argv[2].encode() if "LOUD" in os.environ else b"")
 while True:
     signal.pause()
 """
@@ -86,3 +87,16 @@ def test_a_signal_at_any_moment_of_a_start_ends_it_in_order(
     with ThreadPoolExecutor(8) as pool:
         codes = list(pool.map(lambda n: stop(environ, n, group=group), range(STARTS)))
     assert codes == [0] * STARTS
+
+
+def test_what_a_part_writes_to_standard_error_is_not_lost(environ: dict[str, str]) -> None:
+    log = Path(environ["PYTHON"]).parent / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            ["sh", str(ROOT / "run.sh")], env={**environ, "LOUD": "1"}, stdout=output,
+            stderr=output, start_new_session=True,
+        )  # fmt: skip
+        wait_for(lambda: log.read_text().count("the traceback of") == 2, "both parts' words")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
+    assert "the traceback of app.engine\n" in log.read_text()
