@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,25 @@ def test_a_full_disk_under_its_state_costs_nothing(start: Start) -> None:
         image.podman("stop", "--time=90", container.name)
     assert load.failures == []
     assert container.state()["ExitCode"] == 0, container.logs()
+
+
+@pytest.mark.parametrize("ready", [False, True])
+def test_sigterm_to_process_1_before_it_is_ready_or_twice_ends_at_once_and_in_order(
+    start: Start, ready: bool
+) -> None:
+    container = start(DRAIN_SECONDS=60)
+    wait_for(lambda: "nursery_started" in container.logs(), "its parts")
+    if ready:
+        container.wait_ready()
+    began = time.monotonic()
+    image.podman("kill", "--signal=TERM", container.name)
+    if ready:
+        wait_for(lambda: '"draining"' in container.logs(), "the drain")
+        image.podman("kill", "--signal=TERM", container.name)
+    wait_for(lambda: not container.state()["Running"], "its end")
+    assert time.monotonic() - began < 40, "it waited out the drain, or the platform's patience"
+    assert container.state()["ExitCode"] == 0, container.logs()
+    assert '"event": "stopped"' in container.logs()
 
 
 def test_podman_stop_under_load_loses_nothing_and_exits_0(start: Start) -> None:
