@@ -9,8 +9,7 @@ import pytest
 import yaml
 
 from app import probe
-from tests.deploy.manifests import KUBERNETES, one, render
-from tests.deploy.test_kubernetes import VERSIONS
+from tests.deploy.kubernetes import KUBERNETES, VERSIONS, one, render
 from tests.server import ROOT
 
 PAGES = sorted((ROOT / "docs" / "how-to").glob("deploy-*.md"))
