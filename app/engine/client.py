@@ -13,14 +13,15 @@ from typing import Any
 import gevent
 from gevent.event import AsyncResult, Event
 
-from app import errors, lifecycle, logs, state_dir
+from app import errors, lifecycle, logs, metrics, state_dir
 from app.engine.admission import Admission, Hold
 from app.engine.line import RECONNECT_SECONDS, Line
 from app.engine.link import Link
 from app.engine.protocol import Frame, Type
 from app.engine.record import MAX_VICTIMS, Answer, Image, Request
+from app.engine.report import Report
 from app.images import InputSpec, Pixels
-from app.lifecycle import EngineView, Health, Stage
+from app.lifecycle import SERVING, EngineView, Health, Stage
 from app.settings import Settings
 
 INFORM_SECONDS = 1.0
@@ -42,6 +43,7 @@ class EngineClient:
         self.served = False
         self._settings = settings
         self._line = Line(str(Path(settings.state_dir, state_dir.SUPERVISOR_SOCKET)), self._update)
+        self.report = Report(self._line, self._gauges)
         self._engines: list[dict[str, Any]] = []
         self._swap: dict[str, Any] = {}
         self._named_at: dict[str, float] = {}  # 0 once a connection to it has ended
@@ -55,6 +57,7 @@ class EngineClient:
     def start(self) -> None:
         """Begin to follow the supervisor, for the life of the process."""
         self._line.start()
+        self.report.start()
 
     # ---- what the web side asks
 
@@ -74,11 +77,28 @@ class EngineClient:
         return {
             "model": self._hello.get("model"), "version": self._hello.get("version"),
             "device": self._hello.get("device"), "max_batch": self._hello.get("max_batch"),
-            "draining": self.draining, "engines": self._engines, "swap": self._swap,
+            "draining": self.draining, "swap": self._swap,
+            "engines": [{**engine, **self._state(engine)} for engine in self._engines],
             "worker": {"images": admission.images, "max_images": admission.max_images,
                        "bytes": admission.bytes, "max_bytes": admission.max_bytes,
                        "waiting_for_an_engine": len(self._waiting)},
         }  # fmt: skip
+
+    @property
+    def load_began(self) -> float | None:
+        """When the engine that was started last began, in monotonic seconds."""
+        began = [engine["started_at"] for engine in self._engines if engine["started_at"]]
+        return max(began, default=None)
+
+    def checkups(self) -> list[dict[str, Any]]:
+        """Return the last STATE of each engine that serves: its deep check, its GPU."""
+        serving = [link.state for link in self._links.values() if link.takes_work]
+        return [state for state in serving if state]
+
+    def _state(self, engine: dict[str, Any]) -> dict[str, Any]:
+        link = self._links.get(engine["path"])
+        known = link.state if link else {}
+        return {name: known.get(name) for name in ("queue", "batch_age", "gpu", "deep_check")}
 
     def input_spec(self, deadline: float) -> InputSpec:
         """Return how to decode; wait for it where an engine has served and is being replaced.
@@ -103,8 +123,8 @@ class EngineClient:
             self._line.note_request()
 
     def ask_reload(self) -> AsyncResult:
-        """Ask the supervisor to exchange the model; see ``Line.ask_reload``."""
-        return self._line.ask_reload()
+        """Ask the supervisor to exchange the model; see ``Line.ask``."""
+        return self._line.ask(Type.RELOAD)
 
     def refuse_reload(self) -> None:
         """Say no at once where the supervisor would.
@@ -157,7 +177,7 @@ class EngineClient:
         if not fitting:
             request.done.set_exception(InputSpecChanged())
             return
-        link = min(fitting, key=lambda candidate: candidate.outstanding)
+        link = min(fitting, key=lambda candidate: (candidate.degraded, candidate.outstanding))
         # Registered before a byte is sent, so that no answer can come too early.
         request.numbers = [link.register(request) for _ in request.images]
         for number, image in zip(request.numbers, request.images, strict=True):
@@ -207,6 +227,7 @@ class EngineClient:
                     "the engine died twice while it ran this request, the second time alone"
                 ))  # fmt: skip
             else:
+                self.report.counts.count(metrics.REPLAYS)
                 self._dispatch(request)
         # It may have been the connection alone: the engine is in the directory until it is gone.
         gevent.spawn_later(RECONNECT_SECONDS, self._connect)
@@ -228,11 +249,18 @@ class EngineClient:
             path, stage = engine["path"], Stage(engine["stage"])
             if stage is Stage.RETIRING and path in self._links:
                 self._links[path].retire()
-            elif stage is Stage.READY and path not in self._links:
+            elif stage in SERVING and path not in self._links:
                 self._named_at.setdefault(path, time.monotonic())
                 link = Link[Request](path, engine["generation"], self._heard, self._lost)
                 self._links[path] = link
                 link.start()
+
+    def _gauges(self) -> dict[str, int]:
+        return {
+            "in_progress": self._admission.requests,
+            "admitted": self._admission.images, "limit": self._admission.max_images,
+            "waiting": sum(len(request.images) for request in self._waiting),
+        }  # fmt: skip
 
     def _views(self) -> Iterator[EngineView]:
         for engine in self._engines:
