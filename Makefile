@@ -17,7 +17,7 @@ ifneq ($(shell $(BIN)/python3 -c 'import pip' 2>/dev/null && cat $(MADE) 2>/dev/
 .PHONY: $(MADE)
 endif
 
-.PHONY: help serve test lint test-gpu test-container rollout rollout-full docs clean
+.PHONY: help serve test lint test-gpu test-container test-observability rollout rollout-full docs clean
 .DELETE_ON_ERROR:
 
 help:
@@ -27,6 +27,9 @@ help:
 	@echo 'make lint            ruff, mypy, import-linter, shellcheck, hadolint'
 	@echo 'make test-gpu        the tests that need an NVIDIA GPU'
 	@echo 'make test-container  the tests of the image, built by podman; they need root'
+	@echo 'make test-observability'
+	@echo '                     rules, dashboard and metrics, read by real Prometheus;'
+	@echo '                     apt-get install --no-install-recommends prometheus'
 	@echo 'make rollout         the proof of losslessness behind real nginx and HAProxy, some five minutes;'
 	@echo '                     apt-get install --no-install-recommends nginx-light haproxy'
 	@echo 'make rollout-full    the same with 20,000 requests an upgrade, half an hour;'
@@ -58,6 +61,9 @@ test-gpu: $(TESTING)
 # After the first failure the others would only build again. -rP prints what was counted.
 test-container: $(TESTING)
 	$(BIN)/pytest -m container -x -rP tests/container
+
+test-observability: $(TESTING)
+	$(BIN)/pytest -m observability tests/deploy
 
 rollout: $(TESTING)
 	$(BIN)/python -m rollout
