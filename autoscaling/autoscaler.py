@@ -85,9 +85,13 @@ class Autoscaler:
     Args:
         targets: the average of each pod, by the metric's name.
         bounds: see there.
+
+    Attributes:
+        asked: how many pods each metric asked for the last time.
     """
 
     def __init__(self, targets: Mapping[str, float], bounds: Bounds) -> None:
+        self.asked: dict[str, int] = {}
         self._targets = targets
         self._bounds = bounds
         self._wishes: list[tuple[float, int]] = []
@@ -101,13 +105,13 @@ class Autoscaler:
             current: pods that there are.
             metrics: the values of each target's metric; one without any value cannot be read.
         """
-        asked = {
+        self.asked = {
             name: desired(current, metrics[name], target)
             for name, target in self._targets.items()
             if any(value is not None for value in metrics.get(name, {}).values())
         }
-        wish = max(asked.values(), default=current)
-        if len(asked) < len(self._targets):
+        wish = max(self.asked.values(), default=current)
+        if len(self.asked) < len(self._targets):
             wish = max(wish, current)  # with a metric that cannot be read, nobody is sent away
         wish = min(max(wish, self._bounds.minimum), self._bounds.maximum)
         wish = self._limited(now, current, self._stabilised(now, current, wish))

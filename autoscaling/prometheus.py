@@ -14,9 +14,8 @@ import yaml
 
 from rollout import balancer
 from rollout.ports import free_port
-from tests.server import ROOT, wait_for
+from tests.server import wait_for
 
-FOLDER = ROOT / "deploy" / "prometheus"
 _PACKAGE = "prometheus"
 
 

@@ -1,13 +1,13 @@
 """The rules for Prometheus and its configurations, read by Prometheus' own promtool."""
 
-import copy
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from autoscaling.prometheus import FOLDER, promtool
+from autoscaling import manifest
+from autoscaling.prometheus import promtool
 from tests.server import ROOT
 
 CASES = ROOT / "tests" / "deploy" / "rules_test.yaml"
@@ -15,7 +15,7 @@ CASES = ROOT / "tests" / "deploy" / "rules_test.yaml"
 
 def rules(kind: str) -> list[dict[str, Any]]:
     """Return the rules that record, or those that alert."""
-    groups = yaml.safe_load((FOLDER / "rules.yaml").read_text())["groups"]
+    groups = yaml.safe_load((manifest.PROMETHEUS / "rules.yaml").read_text())["groups"]
     return [rule for group in groups for rule in group["rules"] if kind in rule]
 
 
@@ -46,7 +46,7 @@ def test_no_expression_makes_up_a_zero() -> None:
 
 @pytest.mark.observability
 def test_promtool_accepts_the_rules() -> None:
-    promtool("check", "rules", "--lint=all", "--lint-fatal", FOLDER / "rules.yaml")
+    promtool("check", "rules", "--lint=all", "--lint-fatal", manifest.PROMETHEUS / "rules.yaml")
 
 
 @pytest.mark.observability
@@ -56,26 +56,13 @@ def test_promtool_sees_every_alert_fire_and_stay_silent_as_expected() -> None:
 
 @pytest.mark.observability
 def test_promtool_accepts_the_configuration_for_known_addresses() -> None:
-    promtool("check", "config", FOLDER / "prometheus.yaml")
+    promtool("check", "config", manifest.PROMETHEUS / "prometheus.yaml")
 
 
 @pytest.mark.observability
 def test_promtool_accepts_the_configuration_for_kubernetes(tmp_path: Path) -> None:
-    config = yaml.safe_load((FOLDER / "prometheus-kubernetes.yaml").read_text())
-    (tmp_path / "rules.yaml").write_text((FOLDER / "rules.yaml").read_text())
-    (tmp_path / "prometheus.yaml").write_text(yaml.safe_dump(without_cluster(config, [])))
+    config = manifest.scraping({"static_configs": []})
+    (tmp_path / "rules.yaml").write_text(manifest.rules())
+    (tmp_path / "prometheus.yaml").write_text(yaml.safe_dump(config))
 
     promtool("check", "config", tmp_path / "prometheus.yaml")
-
-
-def without_cluster(config: dict[str, Any], targets: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the configuration with the targets where the cluster would be asked for them.
-
-    Debian's Prometheus is built without the discovery of pods.
-    """
-    config = copy.deepcopy(config)
-    [scrape] = config["scrape_configs"]
-    [discovery] = scrape.pop("kubernetes_sd_configs")
-    assert discovery["role"] == "pod"
-    scrape["static_configs"] = targets
-    return config
