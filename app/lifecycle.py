@@ -3,7 +3,9 @@
     loading → warming → self_test → ready ⇄ degraded → retiring → gone
        └─────────┴──────────┴──→ failed
 
-The engine reports its stage, the supervisor adds ``gone`` and ``failed``, the HTTP workers judge.
+The engine reports its stage, the supervisor adds ``gone`` and ``failed``; HTTP workers and the
+supervisor judge. A degraded engine answers what comes, and asks not to be sent more: its deep
+check failed, or GPU memory is short.
 """
 
 from collections.abc import Iterable
@@ -12,6 +14,10 @@ from enum import StrEnum
 
 # An engine reports twice a second. With this the verdict stands within 5 s of a death or a hang.
 STALE_SECONDS = 4.0
+
+
+# Why an engine is degraded, as /health says it.
+GPU_MEMORY, DEEP_CHECK = "gpu_memory", "deep_check"
 
 
 class Stage(StrEnum):
@@ -26,6 +32,8 @@ class Stage(StrEnum):
     GONE = "gone"
     FAILED = "failed"
 
+
+SERVING = (Stage.READY, Stage.DEGRADED)  # it takes requests
 
 _NEXT: dict[Stage, frozenset[Stage]] = {
     Stage.LOADING: frozenset({Stage.WARMING, Stage.FAILED, Stage.RETIRING, Stage.GONE}),
@@ -50,7 +58,7 @@ class EngineView:
 
     Args:
         stage: from the supervisor's directory.
-        cause: why the last load failed, in words; empty when it did not.
+        cause: why the last load failed, in words; why it is degraded, in one.
         heard_at: monotonic seconds of its last STATE to us; None while not connected.
         batch_age: seconds that its running batch had taken at that time; 0 when idle.
     """
@@ -79,7 +87,7 @@ def judge(engines: Iterable[EngineView], now: float) -> Health:
 
     Returns:
         ``reason`` is one of ``/health``'s: loading, warming, self_test, load_failed: CAUSE,
-        engine_stale, engine_gone.
+        engine_stale, engine_gone, gpu_memory, deep_check.
     """
     verdicts = [_judge_one(engine, now) for engine in engines]
     # The most hopeful verdict speaks for the container.
@@ -87,11 +95,13 @@ def judge(engines: Iterable[EngineView], now: float) -> Health:
 
 
 def _judge_one(engine: EngineView, now: float) -> Health:
-    if engine.stage in (Stage.READY, Stage.DEGRADED):
+    if engine.stage in SERVING:
         if engine.heard_at is None:
             return Health(False, engine.stage, "engine_gone")
         if now - engine.heard_at > STALE_SECONDS or engine.batch_age > STALE_SECONDS:
             return Health(False, engine.stage, "engine_stale")
+        if engine.stage is Stage.DEGRADED:
+            return Health(False, engine.stage, engine.cause)
         return Health(True, engine.stage)
     if engine.cause:
         return Health(False, Stage.FAILED, f"load_failed: {engine.cause}")
@@ -103,5 +113,6 @@ def _judge_one(engine: EngineView, now: float) -> Health:
 def _hopelessness(health: Health) -> int:
     if health.can_serve:
         return 0
-    order = ("self_test", "warming", "loading", "engine_stale", "load_failed", "engine_gone")
+    order = (GPU_MEMORY, DEEP_CHECK, "self_test", "warming", "loading", "engine_stale",
+             "load_failed", "engine_gone")  # fmt: skip
     return 1 + order.index(health.reason.partition(":")[0])

@@ -99,13 +99,14 @@ class Settings:
     engines: int = variable(integer(1, 64), "Engine processes per device.", default=1)
     swap: str = variable(
         choice("beside", "replace"), "How a reload exchanges the model: the new one loads beside "
-        "the old one, or in its place while requests wait. Where the device's memory turns out "
-        "to hold one only, `beside` becomes `replace` by itself.",
+        "the old one, or in its place while requests wait. Where a GPU has no room for two, "
+        "or memory turns out to hold one, `beside` becomes `replace` by itself.",
         default="beside",
     )  # fmt: skip
     max_engine_memory_mb: int = variable(
-        integer(1), "Megabytes of the host's memory at which an engine is exchanged for a fresh "
-        "one, if it has also grown by a quarter since it became ready.",
+        integer(1), "Megabytes of the host's memory, or of the GPU's, at which an engine is "
+        "exchanged for a fresh one, if it has also grown by a quarter since it became ready. "
+        "On a GPU four fifths of its memory at the most.",
         default=lambda so_far: int(
             limits.memory_bytes() * 0.8 / 2**20 / (so_far["engines"] or 1)
         ),
@@ -136,6 +137,18 @@ class Settings:
     load_seconds: float = variable(
         number(1, 86400), "The longest a load with its warm-up may take.", default=600.0
     )
+    min_free_gpu_mb: int = variable(
+        integer(0), "Megabytes of GPU memory under which `/ready` and `/health` say no; what "
+        "PyTorch holds and does not use counts as free.", default=500,
+    )  # fmt: skip
+    deep_check_seconds: float = variable(
+        number(0, 86400), "How often the model in service is asked for its golden answer; "
+        "0: only at the load.", default=30.0,
+    )  # fmt: skip
+    deep_check_failures: int = variable(
+        integer(0), "How many failed checks in a row have the engine replaced; 0: never.",
+        default=3,
+    )  # fmt: skip
     log_level: str = variable(
         choice("DEBUG", "INFO", "WARNING", "ERROR"), "The least level that is logged.",
         default="INFO",

@@ -52,10 +52,11 @@ def clear(path: str) -> None:
         stale.unlink(missing_ok=True)
 
 
-def mark(path: str, name: str, *, present: bool) -> None:
+def mark(path: str, name: str, *, present: bool) -> bool:
     """Make a mark exist or not; people and exec probes read it, the server never does.
 
-    A disk that is full makes the mark wrong, and nothing else.
+    Returns:
+        Whether it is right now. A disk that is full makes the mark wrong, and nothing else.
     """
     file = Path(path, name)
     try:
@@ -65,3 +66,5 @@ def mark(path: str, name: str, *, present: bool) -> None:
             file.unlink(missing_ok=True)
     except OSError as error:
         logs.event("mark_failed", level=logging.ERROR, mark=name, message=error.strerror)
+        return False
+    return True

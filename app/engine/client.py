@@ -20,7 +20,7 @@ from app.engine.link import Link
 from app.engine.protocol import Frame, Type
 from app.engine.record import MAX_VICTIMS, Answer, Image, Request
 from app.images import InputSpec, Pixels
-from app.lifecycle import EngineView, Health, Stage
+from app.lifecycle import SERVING, EngineView, Health, Stage
 from app.settings import Settings
 
 INFORM_SECONDS = 1.0
@@ -74,11 +74,28 @@ class EngineClient:
         return {
             "model": self._hello.get("model"), "version": self._hello.get("version"),
             "device": self._hello.get("device"), "max_batch": self._hello.get("max_batch"),
-            "draining": self.draining, "engines": self._engines, "swap": self._swap,
+            "draining": self.draining, "swap": self._swap,
+            "engines": [{**engine, **self._state(engine)} for engine in self._engines],
             "worker": {"images": admission.images, "max_images": admission.max_images,
                        "bytes": admission.bytes, "max_bytes": admission.max_bytes,
                        "waiting_for_an_engine": len(self._waiting)},
         }  # fmt: skip
+
+    @property
+    def load_began(self) -> float | None:
+        """When the engine that was started last began, in monotonic seconds."""
+        began = [engine["started_at"] for engine in self._engines if engine["started_at"]]
+        return max(began, default=None)
+
+    def checkups(self) -> list[dict[str, Any]]:
+        """Return the last STATE of each engine that serves: its deep check, its GPU."""
+        serving = [link.state for link in self._links.values() if link.takes_work]
+        return [state for state in serving if state]
+
+    def _state(self, engine: dict[str, Any]) -> dict[str, Any]:
+        link = self._links.get(engine["path"])
+        known = link.state if link else {}
+        return {name: known.get(name) for name in ("queue", "batch_age", "gpu", "deep_check")}
 
     def input_spec(self, deadline: float) -> InputSpec:
         """Return how to decode; wait for it where an engine has served and is being replaced.
@@ -157,7 +174,7 @@ class EngineClient:
         if not fitting:
             request.done.set_exception(InputSpecChanged())
             return
-        link = min(fitting, key=lambda candidate: candidate.outstanding)
+        link = min(fitting, key=lambda candidate: (candidate.degraded, candidate.outstanding))
         # Registered before a byte is sent, so that no answer can come too early.
         request.numbers = [link.register(request) for _ in request.images]
         for number, image in zip(request.numbers, request.images, strict=True):
@@ -228,7 +245,7 @@ class EngineClient:
             path, stage = engine["path"], Stage(engine["stage"])
             if stage is Stage.RETIRING and path in self._links:
                 self._links[path].retire()
-            elif stage is Stage.READY and path not in self._links:
+            elif stage in SERVING and path not in self._links:
                 self._named_at.setdefault(path, time.monotonic())
                 link = Link[Request](path, engine["generation"], self._heard, self._lost)
                 self._links[path] = link

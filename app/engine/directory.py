@@ -102,10 +102,11 @@ def _describe(slot: Slot, engine: Engine | None) -> dict[str, Any]:
     return {
         "device": slot.device,
         "stage": Stage.RETIRING if leaves else stage,
-        "cause": "" if leaves else slot.cause,
+        "cause": "" if leaves else slot.words,
         "path": engine.order.path if engine else "",
         "generation": engine.order.generation if engine else 0,
         "pid": engine.pid if engine else 0,
-        "memory_mb": engine.memory_mb if engine else 0.0,
+        "memory_mb": engine.host.now if engine else 0.0,
+        "started_at": engine.started_at if engine else None,
         "restarts": slot.restarts,
     }

@@ -17,7 +17,7 @@ from app.engine.order import Order
 from app.engine.protocol import Frame, ProtocolError, Type
 from app.engine.renewal import Renewal
 from app.engine.slot import Engine, Slot
-from app.lifecycle import Stage
+from app.lifecycle import Health, Stage, judge
 from app.settings import Settings
 
 STOP_SECONDS = 3.0  # part of the arithmetic of PLATFORM_GRACE_SECONDS
@@ -54,6 +54,10 @@ class Fleet:
     def ready(self) -> bool:
         """Whether an engine serves."""
         return any(slot.engine and slot.engine.stage is Stage.READY for slot in self.slots)
+
+    def health(self, now: float) -> Health:
+        """Judge from here as HTTP workers do from there."""
+        return judge((slot.engine.view() for slot in self.slots if slot.engine), now)
 
     @property
     def gone(self) -> bool:
@@ -160,16 +164,15 @@ class Fleet:
     def _hear(self, slot: Slot, engine: Engine, frame: Frame, *, dying: bool = False) -> None:
         engine.heard_at = time.monotonic()
         if frame.type is Type.BEAT:
-            engine.batch_age = frame.head["batch_age"]
-            engine.note_memory(frame.head["memory_mb"])
+            engine.note_state(frame.head)
             return
         engine.pid = frame.head["pid"]
         stage = Stage(frame.head["stage"])
         if not engine.enter(stage):
             logs.event("bad_stage", level=logging.ERROR, stage=stage, after=engine.stage)
         engine.cause, engine.version = frame.head["cause"], frame.head["version"]
-        if engine is slot.engine:
-            slot.cause = engine.cause or ("" if stage is Stage.READY else slot.cause)
+        if engine is slot.engine and stage in (Stage.READY, Stage.FAILED):
+            slot.cause = engine.cause
         if frame.head["wrong_setting"] and not self.served:
             self.refused = engine.cause
         if stage is Stage.READY and not dying:

@@ -12,7 +12,7 @@ from gevent.queue import SimpleQueue
 from app import logs
 from app.engine.protocol import Decoder, Frame, ProtocolError, Type
 from app.images import InputSpec
-from app.lifecycle import Stage
+from app.lifecycle import SERVING, Stage
 
 _CHUNK = 1 << 18
 Record = TypeVar("Record")
@@ -52,7 +52,7 @@ class Link(Generic[Record]):
         self.hello: dict[str, Any] = {}
         self.spec: InputSpec | None = None
         self.heard_at: float | None = None
-        self.batch_age = 0.0
+        self.state: dict[str, Any] = {}
         self._on_frame = on_frame
         self._on_end = on_end
         self._stage = Stage.READY
@@ -70,7 +70,18 @@ class Link(Generic[Record]):
     @property
     def takes_work(self) -> bool:
         """Whether new requests may go here: greeted, and not about to leave."""
-        return bool(self.hello) and self._stage is Stage.READY and not self._retired
+        return bool(self.hello) and self._stage in SERVING and not self._retired
+
+    @property
+    def degraded(self) -> bool:
+        """Whether others should be asked first."""
+        return self._stage is Stage.DEGRADED
+
+    @property
+    def batch_age(self) -> float:
+        """Seconds that its running batch had taken at its last STATE."""
+        age: float = self.state.get("batch_age", 0.0)
+        return age
 
     def start(self) -> None:
         """Connect, and read and write until the engine is gone."""
@@ -136,7 +147,7 @@ class Link(Generic[Record]):
     def _hear(self, frame: Frame) -> None:
         self.heard_at = time.monotonic()
         if frame.type is Type.STATE:
-            self.batch_age = frame.head["batch_age"]
+            self.state = frame.head
             self._stage = Stage(frame.head["stage"])
             return
         if frame.type is Type.HELLO:

@@ -10,16 +10,19 @@ import socket
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from app import errors, limits, logs
+from app.engine import gpu
 from app.engine.batcher import Batcher, Item
 from app.engine.channel import Channel
+from app.engine.deep_check import DeepCheck
 from app.engine.exchange import Exchange
+from app.engine.gpu import Gpu
 from app.engine.order import Order
 from app.engine.protocol import Frame, ProtocolError, Type
 from app.engine.runner import DeviceLost, LoadError, Pixels, Runner
-from app.lifecycle import Stage
+from app.lifecycle import DEEP_CHECK, GPU_MEMORY, SERVING, Stage
 from app.models import registry
 from app.models.interface import Weights
 from app.models.weights import WeightsError
@@ -51,22 +54,25 @@ class EngineProcess:
         self._changed = threading.Condition()  # guards the batcher and the two below
         self._stopping = False
         self._hello = Frame(Type.HELLO)
+        self._version = self._cause = ""
+        self._gpu: Gpu | None = None
+        self._deep: DeepCheck | None = None
         self._exchange = Exchange(control, self)
 
     def run(self) -> int:
         """Live the whole life; return the exit code."""
         self._exchange.start()
         try:
-            runner = self._prepare()
+            prepared = self._prepare()
         except Exception as error:  # noqa: BLE001  whatever it is, it is why there is no model
             self._fail(error)
             return 1
-        self._compute(runner)
+        self._compute(*prepared)
         return 0
 
     # ---- before it serves
 
-    def _prepare(self) -> Runner:
+    def _prepare(self) -> tuple[Runner, DeepCheck]:
         settings = self._settings
         self._enter(Stage.LOADING)
         model = registry.create(settings.model)
@@ -82,6 +88,12 @@ class EngineProcess:
             )  # fmt: skip
         self._enter(Stage.SELF_TEST)
         runner.self_test()
+        deep = DeepCheck(runner.golden, settings.deep_check_seconds)
+        deep.record(time.monotonic())
+        self._deep = deep
+        if uuid := runner.gpu_uuid():
+            self._gpu = Gpu(uuid, runner.pool)
+            self._gpu.start()
         self._batcher.max_batch = runner.max_batch
         self._hello = Frame(Type.HELLO, head={
             "model": model.name, "version": model.version, "result_key": model.result_key,
@@ -89,15 +101,14 @@ class EngineProcess:
             "max_batch": runner.max_batch, "generation": self._order.generation,
         })  # fmt: skip
         self._exchange.listen(self._order.path)
-        self._enter(Stage.READY, version=model.version)
-        return runner
+        self._version = model.version
+        self._enter(Stage.READY)
+        return runner, deep
 
-    def _enter(
-        self, stage: Stage, cause: str = "", version: str = "", *, wrong_setting: bool = False
-    ) -> None:
+    def _enter(self, stage: Stage, cause: str = "", *, wrong_setting: bool = False) -> None:
         self._stage = stage
         logs.event("stage", stage=stage, generation=self._order.generation, cause=cause or None)
-        head = {"stage": stage, "pid": os.getpid(), "cause": cause, "version": version,
+        head = {"stage": stage, "pid": os.getpid(), "cause": cause, "version": self._version,
                 "wrong_setting": wrong_setting}  # fmt: skip
         self._exchange.control.send(Frame(Type.STAGE, head=head))
 
@@ -111,19 +122,32 @@ class EngineProcess:
 
     # ---- the computing thread
 
-    def _compute(self, runner: Runner) -> None:
+    def _compute(self, runner: Runner, deep: DeepCheck) -> None:
         while True:
             with self._changed:
-                batch, expired = self._batcher.take(time.monotonic())
-                if not batch and not expired:
+                now = time.monotonic()
+                batch, expired = self._batcher.take(now)
+                check = not self._stopping and deep.due(now, idle=not batch)
+                if not batch and not expired and not check:
                     if self._stopping and not self._exchange.connected:
                         return
-                    self._changed.wait()
+                    self._changed.wait(deep.wait_seconds(now))
                     continue
             for item in expired:
                 _reply_error(item, errors.DeadlineExceeded("the deadline passed in the queue"))
             if batch:
                 self._run_batch(runner, batch)
+            if check:
+                self._check(deep)
+
+    def _check(self, deep: DeepCheck) -> None:
+        self._batch_began = time.monotonic()  # a check that hangs is a hang
+        try:
+            deep.run(self._batch_began)
+        except DeviceLost as error:
+            _end_with(error)
+        finally:
+            self._batch_began = None
 
     def _run_batch(self, runner: Runner, batch: list[Item[Key]]) -> None:
         began = time.monotonic()
@@ -136,11 +160,12 @@ class EngineProcess:
             results = runner.run([Pixels(item.shape, item.payload) for item in batch])
         except errors.ServingError as error:
             logs.event("batch_failed", level=logging.ERROR, error=error, images=len(batch))
+            if self._deep:
+                self._deep.hasten(time.monotonic())
             self._answer_failed(runner, batch, error)
             return
         except DeviceLost as error:
-            logs.event("device_lost", level=logging.CRITICAL, error=error)
-            os._exit(DEVICE_LOST)  # the requests run again on the successor
+            _end_with(error)
         finally:
             self._batch_began = None
         milliseconds = round(1000 * (time.monotonic() - began), 3)
@@ -173,9 +198,27 @@ class EngineProcess:
     def state(self) -> dict[str, Any]:
         """Return what health is judged by."""
         began = self._batch_began
-        age = 0.0 if began is None else time.monotonic() - began
+        now = time.monotonic()
+        age = 0.0 if began is None else now - began
+        reading = self._gpu.reading(now) if self._gpu else None
+        self._judge(reading)
         return {"stage": self._stage, "queue": len(self._batcher), "batch_age": round(age, 3),
-                "memory_mb": limits.resident_mb()}  # fmt: skip
+                "memory_mb": limits.resident_mb(), "gpu": gpu.to_state(reading),
+                "deep_check": self._deep.state() if self._deep else None}  # fmt: skip
+
+    def _judge(self, reading: gpu.Reading | None) -> None:
+        """Say that others should be asked first, or no longer."""
+        if self._stage not in SERVING:
+            return
+        finding = self._deep.finding if self._deep else None
+        cause = ""
+        if finding and not finding.healthy:
+            cause = DEEP_CHECK
+        elif reading and reading.usable_mb < self._settings.min_free_gpu_mb:
+            cause = GPU_MEMORY
+        if cause != self._cause:
+            self._cause = cause
+            self._enter(Stage.DEGRADED if cause else Stage.READY, cause)
 
     def submit(self, channel: Channel, frame: Frame) -> None:
         """Queue an image.
@@ -213,12 +256,17 @@ class EngineProcess:
         """Leave when the queue is empty and the last worker is gone (design, invariant 5)."""
         if self._stopping:
             return
-        if self._stage is not Stage.READY:
+        if self._stage not in SERVING:
             os._exit(0)  # nothing was admitted; a load cannot be interrupted otherwise
         with self._changed:
             self._stopping = True
             self._stage = Stage.RETIRING
             self._changed.notify()
+
+
+def _end_with(error: DeviceLost) -> NoReturn:
+    logs.event("device_lost", level=logging.CRITICAL, error=error)
+    os._exit(DEVICE_LOST)  # the requests run again on the successor
 
 
 def _reply_error(item: Item[Key], error: errors.ServingError) -> None:

@@ -1,4 +1,6 @@
-"""When engines are exchanged and for what: a reload, memory that has grown. In the supervisor.
+"""When engines are exchanged and for what: a reload, grown memory, a model gone wrong.
+
+Runs in the supervisor.
 
 Holds the weights file open: a respawn loads the very file that serves, so that a half-written or
 renamed successor cannot slip in; only a reload opens the path anew (design, invariant 9).
@@ -7,10 +9,10 @@ renamed successor cannot slip in; only a reload opens the path anew (design, inv
 import logging
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from app import logs
-from app.engine.slot import Slot
+from app.engine.slot import CONTEXT_MB, Slot
 from app.engine.swap import Engines, Outcome, Reply, Swap
 from app.models import registry
 from app.settings import Settings
@@ -81,15 +83,22 @@ class Renewal:
     def tick(self, now: float) -> None:
         """Go on with the exchange; begin one where an engine has grown too large."""
         self.advance()
-        limit = self._settings.max_engine_memory_mb
         for slot in self._slots:
-            engine = slot.engine
-            if not engine or self._swap or now < self._recycle_at or not engine.outgrew(limit):
+            if self._swap or now < self._recycle_at or not (why := self._unfit(slot)):
                 continue
             self._recycle_at = now + RECYCLE_SECONDS
-            logs.event("engine_too_large", level=logging.WARNING, engine=engine.pid,
-                       memory_mb=engine.memory_mb, limit_mb=limit)  # fmt: skip
+            logs.event(why, level=logging.WARNING, engine=slot.engine and slot.engine.pid,
+                       **(slot.engine.account() if slot.engine else {}))  # fmt: skip
             self._begin([slot], self.weights, lambda _: None)
+
+    def _unfit(self, slot: Slot) -> str:
+        """Return why an engine should be exchanged for a fresh one, or an empty string."""
+        engine, bound = slot.engine, self._settings.deep_check_failures
+        if engine and engine.outgrew(self._settings.max_engine_memory_mb):
+            return "engine_too_large"
+        if engine and bound and engine.failures >= bound:
+            return "engine_unsound"
+        return ""
 
     def advance(self) -> None:
         """Let the new engines take over once all are ready."""
@@ -140,7 +149,9 @@ class Renewal:
             self.last = outcome
             reply(outcome)
 
-        beside = self._settings.swap != "replace"
+        beside = self._settings.swap != "replace" and has_room(
+            slots, self._settings.min_free_gpu_mb
+        )
         self._swap = Swap(self._engines, slots, weights, beside=beside, reply=note)
         self._swap.begin()
         self._on_change()
@@ -149,6 +160,22 @@ class Renewal:
         if self.weights is not None and self.weights != weights:
             os.close(self.weights)
         self.weights = weights
+
+
+def has_room(slots: Iterable[Slot], floor_mb: float) -> bool:
+    """Return whether the GPUs have the memory for a second engine beside each, as measured.
+
+    Args:
+        slots: whose engines are to be exchanged.
+        floor_mb: what must stay free, or the engines that serve would be degraded meanwhile.
+    """
+    needed: dict[str, float] = {}
+    free: dict[str, float] = {}
+    for slot in slots:
+        if slot.engine and (gpu := slot.engine.gpu):
+            needed[gpu["uuid"]] = needed.get(gpu["uuid"], 0.0) + gpu["reserved_mb"] + CONTEXT_MB
+            free[gpu["uuid"]] = gpu["free_mb"]
+    return all(needed[uuid] + floor_mb <= free[uuid] for uuid in needed)
 
 
 def _open(settings: Settings) -> int | None:

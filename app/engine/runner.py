@@ -1,18 +1,24 @@
 """Runs the model: pixels of a batch in, one JSON value an image out. The engine's only torch."""
 
+import contextlib
 import json
 import math
+import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from app import errors, limits
+from app.engine.gpu import MIB, Pool
 from app.models.interface import Model, Weights
 from app.models.registry import WrongSetting
 
 CPU_MAX_BATCH, CUDA_MAX_BATCH = 8, 64
+GOLDEN_SEED = 20
+GOLDEN_VALUES = 4096  # of larger outputs every so-many-th counts
 
 
 class LoadError(Exception):
@@ -114,6 +120,34 @@ class Runner:
         except errors.ServingError as error:
             raise LoadError(f"the self-test failed: {error.message}") from error
 
+    def golden(self) -> tuple[list[float], float]:
+        """Run the golden input: noise from a fixed seed, of the model's usual size.
+
+        Returns:
+            The model's outputs as numbers, and the seconds it took.
+
+        Raises:
+            app.errors.ServingError, DeviceLost: as ``run``.
+        """
+        shape = self.sample().shape
+        noise = Pixels(shape, random.Random(GOLDEN_SEED).randbytes(math.prod(shape)))
+        began = time.monotonic()
+        with _translated_errors(self.device, 1):
+            values = _numbers(self._predict([noise]))
+        return values, time.monotonic() - began
+
+    def gpu_uuid(self) -> str | None:
+        """Return CUDA's name for the device, without a prefix; None on a CPU."""
+        if self.device.type != "cuda":
+            return None
+        return str(torch.cuda.get_device_properties(self.device).uuid)
+
+    def pool(self) -> Pool:
+        """Return what PyTorch holds of the device's memory; no call to the device."""
+        reserved = torch.cuda.memory_reserved(self.device) / MIB
+        allocated = torch.cuda.memory_allocated(self.device) / MIB
+        return Pool(round(reserved, 1), round(reserved - allocated, 1))
+
     def run(self, images: Sequence[Pixels]) -> list[bytes]:
         """Return the JSON of one result an image, in order.
 
@@ -125,18 +159,9 @@ class Runner:
             app.errors.ModelError: the model raised, or returned what cannot be answered.
             DeviceLost: only another process can answer.
         """
-        try:
-            results = self._compute(images)
+        with _translated_errors(self.device, len(images)):
+            results = self._answer(images)
             encoded = [json.dumps(result, allow_nan=False).encode() for result in results]
-        except torch.OutOfMemoryError as error:
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()  # the next try is smaller and wants other blocks
-            raise errors.OutOfMemory(f"no device memory for {len(images)} images") from error
-        except Exception as error:
-            # Not all of CUDA's errors have the class.
-            if isinstance(error, torch.AcceleratorError) or str(error).startswith("CUDA error"):
-                raise DeviceLost(str(error)) from error
-            raise errors.ModelError(f"the model raised {type(error).__name__}") from error
         if len(encoded) != len(images):
             raise errors.ModelError(
                 f"the model returned {len(encoded)} results for {len(images)} images"
@@ -144,9 +169,47 @@ class Runner:
         return encoded
 
     @torch.inference_mode()
-    def _compute(self, images: Sequence[Pixels]) -> Sequence[object]:
+    def _answer(self, images: Sequence[Pixels]) -> Sequence[object]:
+        outputs = self._predict(images)
+        if isinstance(outputs, torch.Tensor) and not bool(outputs.isfinite().all()):
+            raise errors.ModelError("the model's outputs are not finite")
+        return self.model.postprocess(outputs)
+
+    @torch.inference_mode()
+    def _predict(self, images: Sequence[Pixels]) -> Any:
         pixels = bytearray().join(image.payload for image in images)
         batch = torch.frombuffer(pixels, dtype=torch.uint8).view(len(images), *images[0].shape)
         # Pixels arrive as (H, W, C): permuted, that already is channels_last.
         on_device = batch.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
-        return self.model.postprocess(self.model.predict(on_device))
+        return self.model.predict(on_device)
+
+
+@contextlib.contextmanager
+def _translated_errors(device: torch.device, images: int) -> Iterator[None]:
+    """Turn what a model raises into what the engine can act on."""
+    try:
+        yield
+    except errors.ServingError:
+        raise
+    except torch.OutOfMemoryError as error:
+        if device.type == "cuda":
+            torch.cuda.empty_cache()  # the next try is smaller and wants other blocks
+        raise errors.OutOfMemory(f"no device memory for {images} images") from error
+    except Exception as error:
+        # Not all of CUDA's errors have the class.
+        if isinstance(error, torch.AcceleratorError) or str(error).startswith("CUDA error"):
+            raise DeviceLost(str(error)) from error
+        raise errors.ModelError(f"the model raised {type(error).__name__}") from error
+
+
+def _numbers(outputs: Any) -> list[float]:
+    """Return every number in a model's outputs, whatever holds them; of many, a fixed choice."""
+    if isinstance(outputs, torch.Tensor):
+        flat = outputs.detach().flatten()
+        numbers: list[float] = flat[:: 1 + len(flat) // GOLDEN_VALUES].float().tolist()
+        return numbers
+    if isinstance(outputs, dict):
+        return [number for value in outputs.values() for number in _numbers(value)]
+    if isinstance(outputs, list | tuple):
+        return [number for value in outputs for number in _numbers(value)]
+    return [float(outputs)] if isinstance(outputs, int | float) else []

@@ -3,14 +3,40 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from app.engine.channel import Channel
 from app.engine.order import Order
-from app.lifecycle import Stage, may_follow
+from app.lifecycle import SERVING, EngineView, Stage, may_follow
 
 MAX_BACKOFF = 30.0
 MIN_SILENCE = 5.0
 GROWTH = 1.25  # a fresh engine must be worth the exchange
+GPU_SHARE = 0.8  # of a device's memory, for one engine
+CONTEXT_MB = 600.0  # what CUDA takes for a process beside PyTorch's own pool
+
+
+@dataclass
+class Memory:
+    """How much an engine holds of one memory, in megabytes.
+
+    Args:
+        now: at its last beat.
+        ready: at its first beat after it was ready; growth is judged by it.
+    """
+
+    now: float = 0.0
+    ready: float = 0.0
+
+    def note(self, megabytes: float, *, was_ready: bool) -> None:
+        """Note what a beat says."""
+        self.now = megabytes
+        if was_ready and not self.ready:
+            self.ready = megabytes
+
+    def outgrew(self, limit: float) -> bool:
+        """Return whether it has grown past a limit; what is simply large has not."""
+        return self.ready > 0 and self.now > GROWTH * self.ready and self.now > limit
 
 
 @dataclass
@@ -25,9 +51,11 @@ class Engine:
         batch_age: how long its running batch had taken then.
         pid: 0 until it has spoken.
         version: of its weights, once ready.
-        cause: why its load failed, in words.
-        memory_mb: what it held of the host's memory at its last beat.
-        ready_mb: the same at its first beat after it was ready.
+        cause: why its load failed, in words; why it is degraded, in one.
+        host: what it holds of the host's memory.
+        device: what PyTorch's pool in it holds of the GPU's memory.
+        gpu: NVML's last reading of its GPU; None without one.
+        failures: how many deep checks in a row it has failed.
         doomed: why it was killed by us, or empty.
         leave_by: monotonic seconds; one that was told to leave is killed then.
         thawed_at: when the container last went on after it had been frozen.
@@ -42,8 +70,10 @@ class Engine:
     pid: int = 0
     version: str = ""
     cause: str = ""
-    memory_mb: float = 0.0
-    ready_mb: float = 0.0
+    host: Memory = field(default_factory=Memory)
+    device: Memory = field(default_factory=Memory)
+    gpu: dict[str, Any] | None = None
+    failures: int = 0
     doomed: str = ""
     was_ready: bool = False
     thawed_at: float = -math.inf
@@ -73,16 +103,32 @@ class Engine:
             return "silent"
         return ""
 
-    def note_memory(self, megabytes: float) -> None:
-        """Note what it holds; what it held when it became ready is what growth is judged by."""
-        self.memory_mb = megabytes
-        if self.was_ready and not self.ready_mb:
-            self.ready_mb = megabytes
+    def note_state(self, head: dict[str, Any]) -> None:
+        """Note what a beat says of it."""
+        self.batch_age, self.gpu = head["batch_age"], head["gpu"]
+        self.host.note(head["memory_mb"], was_ready=self.was_ready)
+        if self.gpu:
+            self.device.note(self.gpu["reserved_mb"], was_ready=self.was_ready)
+        check = head["deep_check"]
+        self.failures = check["failures"] if check else 0
 
     def outgrew(self, limit_mb: float) -> bool:
-        """Return whether it serves and has grown past a limit; one that is simply large has not."""
-        grown = self.ready_mb > 0 and self.memory_mb > GROWTH * self.ready_mb
-        return self.stage is Stage.READY and grown and self.memory_mb > limit_mb
+        """Return whether it serves and has grown past a limit, in the host's or the GPU's memory.
+
+        Of a GPU's memory no engine may come to hold more than ``GPU_SHARE``, whatever the limit.
+        """
+        of_gpu = min(limit_mb, GPU_SHARE * self.gpu["total_mb"]) if self.gpu else limit_mb
+        too_large = self.host.outgrew(limit_mb) or self.device.outgrew(of_gpu)
+        return self.stage in SERVING and too_large
+
+    def account(self) -> dict[str, Any]:
+        """Return its memory and its failed checks, for the log."""
+        return {"memory_mb": self.host.now, "gpu_memory_mb": self.device.now or None,
+                "deep_check_failures": self.failures}  # fmt: skip
+
+    def view(self) -> EngineView:
+        """Return what health is judged by."""
+        return EngineView(self.stage, self.cause, self.heard_at, self.batch_age)
 
     def restart_clocks(self, now: float) -> None:
         """Forgive the time in which the whole container was frozen."""
@@ -115,6 +161,12 @@ class Slot:
     def engines(self) -> Iterator[Engine]:
         """Yield every engine of this place, in whatever part of its life."""
         yield from (one for one in (self.engine, self.successor, *self.retired) if one)
+
+    @property
+    def words(self) -> str:
+        """Why its engine cannot serve, as far as that has words."""
+        degraded = self.engine is not None and self.engine.stage is Stage.DEGRADED
+        return self.engine.cause if self.engine and degraded else self.cause
 
     def ended(self, now: float, cause: str) -> None:
         """Note that the engine is gone, and when the next one is due.

@@ -26,6 +26,7 @@ from app.settings import Settings
 from app.stderr import StderrPipe
 
 TICK_SECONDS = 0.25
+MARK_AGAIN_SECONDS = 5.0
 FROZEN_SECONDS = 2.0  # a tick that is later than this: the whole container was stopped
 
 
@@ -50,6 +51,8 @@ class Supervisor:
         self._directory = Directory(
             settings, Path(settings.state_dir, state_dir.SUPERVISOR_SOCKET), self._selector
         )
+        self._marked_ready: bool | None = None
+        self._mark_at = 0.0
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def run(self) -> bool:
@@ -72,6 +75,7 @@ class Supervisor:
             self._stop_engines_behind_the_last_worker(now)
             self._end_the_drain_when_quiet(now)
             self._fleet.tick(now)
+            self._mark_ready(now)
         self._fleet.stop_nursery()
         self._directory.close()
         state_dir.clear(self._settings.state_dir)
@@ -149,6 +153,15 @@ class Supervisor:
             logs.event("quiet", seconds=quiet)
             self._notify()
 
+    def _mark_ready(self, now: float) -> None:
+        """Have the file `ready` exist exactly while `/ready` would say 200."""
+        leaving = self._draining and self._settings.drain_unready
+        ready = self._fleet.health(now).can_serve and not leaving
+        if ready != self._marked_ready and now >= self._mark_at:
+            done = state_dir.mark(self._settings.state_dir, state_dir.READY, present=ready)
+            self._marked_ready = ready if done else None
+            self._mark_at = now if done else now + MARK_AGAIN_SECONDS  # the disk may be full
+
     def _notify(self) -> None:
         if self._notify_pid:
             with contextlib.suppress(ProcessLookupError):
@@ -160,7 +173,7 @@ class Supervisor:
             self._announced = True
             logs.event("ready")
             self._notify()
-        state_dir.mark(self._settings.state_dir, state_dir.READY, present=self._fleet.ready)
+        self._mark_ready(time.monotonic())
         renewal = self._fleet.renewal
         swap = {"running": renewal.running, "last": renewal.last and asdict(renewal.last)}
         self._directory.tell(

@@ -90,14 +90,14 @@ class Mnist:
         self._network = network.to(memory_format=torch.channels_last).to(device)
 
     def predict(self, batch: Tensor) -> Tensor:
-        """Return the digit of each image of a uint8 batch of shape (N, 1, 32, 32)."""
+        """Return the scores of the ten digits, (N, 10), for a uint8 batch of (N, 1, 32, 32)."""
         if self._network is None:
             raise RuntimeError("predict before load")
         pixels = foreground(batch).contiguous(memory_format=torch.channels_last)
-        digits: Tensor = self._network(pixels).argmax(dim=1)
-        return digits
+        scores: Tensor = self._network(pixels)
+        return scores
 
     def postprocess(self, outputs: Tensor) -> Sequence[int]:
-        """Return one int per image, in order."""
-        digits: list[int] = outputs.tolist()
+        """Return the likeliest digit of each image, in order."""
+        digits: list[int] = outputs.argmax(dim=1).tolist()
         return digits

@@ -16,10 +16,11 @@ from app import errors, logs
 from app.engine.client import EngineClient
 from app.engine.record import Answer
 from app.settings import Settings
-from app.web import admin, health, predict
+from app.web import admin, deep_health, health, predict
+from app.web.decoder import Decoder
 
 _REQUEST_ID = re.compile(r"[\w.:/+=-]{1,128}")
-_PROBES = frozenset({"/health", "/live", "/ready", "/startup"})
+_PROBES = frozenset({"/health", "/live", "/ready", "/startup", "/deep-health"})
 
 
 def create_app(settings: Settings, engine: EngineClient) -> Flask:
@@ -33,7 +34,9 @@ def create_app(settings: Settings, engine: EngineClient) -> Flask:
     app.url_map.strict_slashes = False
     app.extensions["unbroken.settings"] = settings
     app.extensions["unbroken.engine"] = engine
+    app.extensions["unbroken.decoder"] = Decoder()
     app.register_blueprint(health.blueprint)
+    app.register_blueprint(deep_health.blueprint)
     app.register_blueprint(predict.blueprint)
     app.register_blueprint(admin.blueprint)
     app.before_request(_begin)

@@ -2,13 +2,15 @@
 
 import json
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from flask import Blueprint, Response, current_app
 
 from app.engine.client import EngineClient
-from app.lifecycle import Health
+from app.lifecycle import DEEP_CHECK, GPU_MEMORY, Health
 from app.settings import Settings
+from app.web.decoder import Decoder
 
 blueprint = Blueprint("health", __name__)
 _STARTED = time.monotonic()
@@ -17,6 +19,15 @@ _STARTED = time.monotonic()
 def _engine() -> EngineClient:
     engine: EngineClient = current_app.extensions["unbroken.engine"]
     return engine
+
+
+def judge() -> Health:
+    """Judge this worker: its engines, and its own threads for decoding."""
+    decoder: Decoder = current_app.extensions["unbroken.decoder"]
+    health = _engine().health()
+    if health.can_serve and decoder.stuck(time.monotonic()):
+        return Health(False, health.stage, "decoders_stuck")
+    return health
 
 
 def _json(members: dict[str, Any], status: int = 200) -> Response:
@@ -38,7 +49,7 @@ def _probe(words: tuple[str, str], health: Health, checks: list[dict[str, str]])
 @blueprint.get("/health")
 def modelarts() -> Response:
     """Say whether the model can answer, in ModelArts' words; draining does not matter."""
-    health = _engine().health()
+    health = judge()
     if health.can_serve:
         return _json({"health": "true"})
     # Never another 2xx or a 3xx: every platform's probe reads those as healthy.
@@ -58,9 +69,18 @@ def startup() -> Response:
     """Say whether the model has been ready once."""
     engine = _engine()
     health = engine.health()
-    details = "has been ready" if engine.served else health.reason
+    details = "has been ready" if engine.served else _progress(engine, health)
     check = _check("model", healthy=engine.served, details=details)
     return _probe(("ready", "not_ready"), health, [check])
+
+
+def _progress(engine: EngineClient, health: Health) -> str:
+    settings: Settings = current_app.extensions["unbroken.settings"]
+    began = engine.load_began
+    if began is None:
+        return health.reason
+    waited = time.monotonic() - began
+    return f"{health.reason}, for {waited:.0f} s of at most {settings.load_seconds:g} s"
 
 
 @blueprint.get("/ready")
@@ -68,19 +88,38 @@ def ready() -> Response:
     """Say whether to route here: the next request can be answered, and we are not leaving."""
     engine = _engine()
     settings: Settings = current_app.extensions["unbroken.settings"]
-    health = engine.health()
+    health = judge()
     leaving = engine.draining and settings.drain_unready
     checks = [
         _check("model", healthy=health.can_serve, details=health.reason or "can answer"),
+        *_checkup(engine, health, settings),
         _check("drain", healthy=not leaving, details="draining" if leaving else "not draining"),
     ]
     return _probe(("ready", "not_ready"), health, checks)
 
 
+def _checkup(engine: EngineClient, health: Health, settings: Settings) -> Iterator[dict[str, str]]:
+    """Say what the engines that serve have found; one that is well is enough."""
+    now = time.monotonic()
+    states = engine.checkups()
+    if findings := [state["deep_check"] for state in states if state["deep_check"]]:
+        best = max(findings, key=lambda finding: (finding["healthy"], finding["at"]))
+        yield _check(
+            "deep_check", healthy=health.reason != DEEP_CHECK,
+            details=best["reason"] or f"passed {now - best['at']:.0f} s ago",
+        )  # fmt: skip
+    if readings := [state["gpu"] for state in states if state["gpu"]]:
+        usable = max(gpu["free_mb"] + gpu["reusable_mb"] for gpu in readings)
+        yield _check(
+            "gpu_memory", healthy=health.reason != GPU_MEMORY,
+            details=f"{usable:.0f} MB free or reusable, at least {settings.min_free_gpu_mb}",
+        )  # fmt: skip
+
+
 @blueprint.get("/status")
 def status() -> Response:
     """Say everything that a person would ask."""
-    health = _engine().health()
+    health = judge()
     members: dict[str, Any] = {
         "name": "unbroken", "can_serve": health.can_serve, "stage": health.stage,
         "reason": health.reason, "uptime_seconds": round(time.monotonic() - _STARTED, 1),

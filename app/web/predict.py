@@ -2,13 +2,11 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
-from typing import TypeVar, cast
+from collections.abc import Sequence
 
 from flask import Blueprint, Response, current_app, g, request
-from gevent import get_hub
 
-from app import errors, images
+from app import images
 from app.engine.admission import Hold
 from app.engine.client import EngineClient, InputSpecChanged
 from app.engine.record import Answer
@@ -16,9 +14,9 @@ from app.images import InputSpec, Pixels
 from app.settings import Settings
 from app.web import body
 from app.web.body import Posted
+from app.web.decoder import Decoder
 
 blueprint = Blueprint("predict", __name__)
-Result = TypeVar("Result")
 LARGE_BODY = 1 << 18  # bytes; above, parsing takes longer than the way to a native thread
 
 
@@ -26,6 +24,19 @@ LARGE_BODY = 1 << 18  # bytes; above, parsing takes longer than the way to a nat
 @blueprint.post("/predict")
 def predict() -> Response:
     """Answer one image with its result, many with a list of results in order."""
+    answer, many = answer_posted()
+    return _respond(answer, many=many)
+
+
+def answer_posted() -> tuple[Answer, bool]:
+    """Have the images of the request answered.
+
+    Returns:
+        The answer, and whether a list was asked for.
+
+    Raises:
+        app.errors.ServingError: whatever stands in the way.
+    """
     settings: Settings = current_app.extensions["unbroken.settings"]
     engine: EngineClient = current_app.extensions["unbroken.engine"]
     deadline: float = g.began + settings.request_timeout_seconds
@@ -34,14 +45,14 @@ def predict() -> Response:
     with engine.hold() as hold:
         hold.add_bytes(body.announced(request, settings))
         content = body.read(request, settings, deadline)
-        posted = _parse(content, settings)
+        posted = _parse(content, settings, deadline)
         hold.add_images(len(posted.files))
         answer = None
         while answer is None:  # again where the model was exchanged for one of another input
             with contextlib.suppress(InputSpecChanged):
                 answer = _answer(hold, posted, engine, settings, deadline)
         g.answer = answer
-    return _respond(answer, many=posted.many)
+    return answer, posted.many
 
 
 def _answer(
@@ -50,7 +61,7 @@ def _answer(
     began = time.monotonic()
     spec = engine.input_spec(deadline)
     pixels = [
-        _decode(hold, file, spec, settings, index if posted.many else None)
+        _decode(hold, file, spec, settings, deadline, index if posted.many else None)
         for index, file in enumerate(posted.files)
     ]
     g.decode_ms = round(1000 * (time.monotonic() - began), 3)
@@ -60,45 +71,37 @@ def _answer(
         hold.drop_bytes(sum(array.nbytes for array in pixels))
 
 
-def _parse(content: bytes, settings: Settings) -> Posted:
+def _decoder() -> Decoder:
+    decoder: Decoder = current_app.extensions["unbroken.decoder"]
+    return decoder
+
+
+def _parse(content: bytes, settings: Settings, deadline: float) -> Posted:
     boundary = request.mimetype_params.get("boundary", "")
     arguments = (content, request.mimetype, boundary, settings.max_images)
     if len(content) < LARGE_BODY:
         return body.images_of(*arguments)
-    return _in_thread(body.images_of, *arguments)
+    return _decoder().call(deadline, body.images_of, *arguments)
 
 
 def _decode(
-    hold: Hold, file: bytes, spec: InputSpec, settings: Settings, index: int | None
+    hold: Hold,
+    file: bytes,
+    spec: InputSpec,
+    settings: Settings,
+    deadline: float,
+    index: int | None,
 ) -> Pixels:
+    decoder = _decoder()
     if len(file) < LARGE_BODY:
         opened = images.open_image(file, settings.max_pixels, index)
     else:  # a header can be megabytes of markers
-        opened = _in_thread(images.open_image, file, settings.max_pixels, index)
+        opened = decoder.call(deadline, images.open_image, file, settings.max_pixels, index)
     footprint = images.footprint(opened)
     hold.add_bytes(footprint)
-    # A native thread: Pillow releases the GIL, and the hub goes on turning.
-    array = _in_thread(images.to_array, opened, spec, settings.max_pixels, index)
+    array = decoder.call(deadline, images.to_array, opened, spec, settings.max_pixels, index)
     hold.drop_bytes(footprint - array.nbytes)
     return array
-
-
-def _in_thread(function: Callable[..., Result], *arguments: object) -> Result:
-    """Call a function in gevent's pool of native threads.
-
-    Errors come back as values: the pool would print each with its traceback, as a defect of ours.
-    """
-
-    def call() -> tuple[Result | None, errors.ServingError | None]:
-        try:
-            return function(*arguments), None
-        except errors.ServingError as error:
-            return None, error
-
-    result, error = get_hub().threadpool.apply(call)
-    if error:
-        raise error
-    return cast("Result", result)
 
 
 def _respond(answer: Answer, *, many: bool) -> Response:

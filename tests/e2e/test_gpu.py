@@ -4,6 +4,7 @@ import os
 import signal
 
 import pytest
+import torch
 
 from tests.conftest import Start
 from tests.server import ROOT, Load, wait_for
@@ -48,3 +49,24 @@ def test_a_device_that_is_not_there_is_named(start: Start) -> None:
         lambda: server.log.exists() and "invalid device ordinal" in server.log.read_text(),
         "the cause",
     )
+
+
+def test_gpu_memory_that_another_process_takes_is_seen(start: Start) -> None:
+    free, _ = torch.cuda.mem_get_info()
+    floor = free // 2**20 - 4000
+    server = start(MIN_FREE_GPU_MB=floor).wait_ready()
+    taken = torch.empty(6 * 2**30, dtype=torch.uint8, device="cuda")
+    wait_for(lambda: b"gpu_memory" in server.get("/health").body, "the verdict")
+    assert server.post(SEVEN, "/", "image/jpeg").json() == {"mnist_result": 7}, "it answers on"
+    del taken
+    torch.cuda.empty_cache()
+    wait_for(server.healthy, "recovery")
+
+
+def test_status_names_the_gpu_that_cuda_uses(start: Start) -> None:
+    server = start(DEVICE="cuda:0").wait_ready()
+    [engine] = wait_for(
+        lambda: [one for one in server.get("/status").json()["engines"] if one["gpu"]], "a reading"
+    )
+    assert engine["gpu"]["uuid"] == str(torch.cuda.get_device_properties(0).uuid)
+    assert 0 < engine["gpu"]["reserved_mb"] <= engine["gpu"]["used_mb"]

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -142,3 +143,20 @@ def test_a_second_server_on_the_same_state_dir_is_refused(start: Start, mnist: S
     assert server.wait() != 0
     assert "held by another running server" in server.log.read_text()
     assert mnist.healthy()
+
+
+def test_decoder_threads_that_do_not_return_are_told(start: Start, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    server = start(GATE=gate, WORKERS=1, PYTHONPATH=ROOT / "tests/stubs/stuck",
+                   REQUEST_TIMEOUT_SECONDS=12).wait_ready()  # fmt: skip
+    gate.touch()
+    with ThreadPoolExecutor(10) as pool:
+        sent = [pool.submit(server.post, png(), "/") for _ in range(10)]
+        wait_for(lambda: b"decoders_stuck" in server.get("/health").body, "the verdict")
+        assert server.get("/ready").status == 503
+        assert server.get("/live").status == 200, "the loop turns"
+        replies = [reply.result() for reply in sent]
+        assert {reply.status for reply in replies} == {504}, "each at its deadline"
+    gate.unlink()
+    wait_for(server.healthy, "recovery")
+    assert server.post(png(), "/").status == 200

@@ -2,11 +2,13 @@
 
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from app.engine.channel import Channel
 from app.engine.order import Order
+from app.engine.renewal import has_room
 from app.engine.slot import Engine, Slot
 from app.lifecycle import Stage
 
@@ -72,3 +74,55 @@ def test_one_that_never_was_ready_is_started_again_with_growing_delay(engine: En
     assert delays == [1, 2, 4, 8, 16, 30, 30]
     assert not slot.due(29.9)
     assert slot.due(30)
+
+
+def beat(memory_mb: float, failures: int = 0, **gpu: float) -> dict[str, Any]:
+    """Return a BEAT's head."""
+    check = {"failures": failures}
+    return {"batch_age": 0.0, "memory_mb": memory_mb, "gpu": gpu or None, "deep_check": check}
+
+
+def test_an_engine_that_has_grown_past_a_limit_is_too_large(engine: Engine) -> None:
+    ready(engine).note_state(beat(1000))
+    engine.note_state(beat(1240))
+    assert not engine.outgrew(1100), "a fresh one would hardly be smaller"
+    engine.note_state(beat(1260))
+    assert engine.outgrew(1100)
+    assert not engine.outgrew(1300)
+
+
+def test_one_that_simply_is_large_is_not_too_large(engine: Engine) -> None:
+    engine.note_state(beat(1000))
+    ready(engine).note_state(beat(5000))
+    assert not engine.outgrew(1100)
+
+
+def test_it_counts_on_the_gpu_too_and_there_never_past_four_fifths_of_it(engine: Engine) -> None:
+    ready(engine).note_state(beat(1000, total_mb=10000, reserved_mb=4000))
+    engine.note_state(beat(1000, total_mb=10000, reserved_mb=7900))
+    assert engine.outgrew(7000)
+    assert not engine.outgrew(9000)
+    engine.note_state(beat(1000, total_mb=10000, reserved_mb=8100))
+    assert engine.outgrew(9000)
+
+
+@pytest.mark.parametrize(("free", "fits"), [(5000, False), (5100, True)])
+def test_two_fit_onto_a_gpu_where_as_much_is_free_as_one_holds(
+    engine: Engine, free: float, fits: bool
+) -> None:
+    ready(engine).note_state(beat(1, uuid=1, total_mb=1e4, free_mb=free, reserved_mb=4000))
+    assert has_room([Slot("cuda", engine)], floor_mb=500) is fits
+
+
+def test_without_a_gpu_there_is_room(engine: Engine) -> None:
+    ready(engine).note_state(beat(1000))
+    assert has_room([Slot("cpu", engine), Slot("cpu")], floor_mb=500)
+
+
+def test_a_degraded_engine_says_why_and_leaves_no_words_behind(engine: Engine) -> None:
+    slot = Slot("cpu", ready(engine))
+    engine.enter(Stage.DEGRADED)
+    engine.cause = "deep_check"
+    assert slot.words == "deep_check"
+    slot.ended(0, "signal 9")
+    assert slot.words == ""

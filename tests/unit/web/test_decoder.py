@@ -1,0 +1,62 @@
+"""Native threads: errors are values, deadlines hold, and threads that do not return are seen."""
+
+import threading
+import time
+from collections.abc import Iterator
+
+import gevent
+import pytest
+from gevent import get_hub
+
+from app import errors
+from app.web.decoder import STUCK_SECONDS, Decoder
+
+
+@pytest.fixture
+def gate() -> Iterator[threading.Event]:
+    gate = threading.Event()
+    yield gate
+    gate.set()
+
+
+def soon() -> float:
+    return time.monotonic() + 10
+
+
+def test_it_returns_what_the_function_returns_in_another_thread() -> None:
+    assert Decoder().call(soon(), lambda *_: threading.get_ident(), 1) != threading.get_ident()
+
+
+def test_what_the_function_raises_is_raised() -> None:
+    def fail() -> None:
+        raise errors.ImageUnreadable("broken")
+
+    decoder = Decoder()
+    with pytest.raises(errors.ImageUnreadable, match="broken"):
+        decoder.call(soon(), fail)
+    assert not decoder.stuck(time.monotonic() + STUCK_SECONDS + 1)
+
+
+def test_a_thread_that_does_not_return_costs_a_request_its_deadline_and_no_more(
+    gate: threading.Event,
+) -> None:
+    with pytest.raises(errors.DeadlineExceeded):
+        Decoder().call(time.monotonic() + 0.1, gate.wait)
+
+
+def test_it_is_stuck_when_every_thread_is_and_well_when_they_return(
+    gate: threading.Event,
+) -> None:
+    decoder = Decoder()
+    size = get_hub().threadpool.maxsize
+    calls = [gevent.spawn(decoder.call, soon(), gate.wait) for _ in range(size - 1)]
+    gevent.sleep(0.1)
+    late = time.monotonic() + STUCK_SECONDS + 1
+    assert not decoder.stuck(late), "one thread is free"
+    calls.append(gevent.spawn(decoder.call, soon(), gate.wait))
+    gevent.sleep(0.1)
+    assert not decoder.stuck(time.monotonic())
+    assert decoder.stuck(late)
+    gate.set()
+    gevent.joinall(calls)
+    assert not decoder.stuck(late)
