@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from autoscaling import manifest
 from tests.server import ROOT
 
 DASHBOARD = ROOT / "deploy" / "grafana" / "dashboard.json"
@@ -37,6 +38,16 @@ def of_rules() -> Iterator[tuple[str, str]]:
     for group in yaml.safe_load(RULES.read_text())["groups"]:
         for rule in group["rules"]:
             yield rule.get("alert") or rule["record"], rule["expr"]
+
+
+def everything() -> dict[str, str]:
+    """Return all of them, what the autoscaler's adapter asks included, by where they stand."""
+    adapter = manifest.queries("rehearsal", [".+"])
+    return {
+        **{f"dashboard: {where}": each for where, each in of_dashboard()},
+        **{f"rule: {where}": each for where, each in of_rules()},
+        **{f"autoscaler: {where}": each for where, each in adapter.items()},
+    }
 
 
 def series(expression: str) -> set[str]:

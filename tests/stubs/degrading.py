@@ -61,3 +61,12 @@ class OnGpu(Mnist):
         from app.engine import runner
 
         runner.Runner.gpu_uuid = lambda self: "0-1"  # type: ignore[method-assign]
+
+
+class Unhurried(Degrades):
+    """Takes a quarter of a second a batch, so that requests wait."""
+
+    def predict(self, batch: torch.Tensor) -> torch.Tensor:
+        """Sleep, then go wrong if told to, and answer."""
+        time.sleep(0.25)
+        return super().predict(batch)
