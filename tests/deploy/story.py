@@ -63,7 +63,7 @@ MOVES: dict[str, dict[str, str]] = {
     },
     "a reload": {
         "dashboard: Versions, A": CHANGES, "dashboard: Reloads, A": RISES,
-        "dashboard: Duration of reloads, p95, A": RISES, "dashboard: Rollouts": RISES,
+        "dashboard: Duration of reloads, p95, A": RISES, "dashboard: Rollouts": CHANGES,
     },
     "a reload that fails": {"rule: UnbrokenSwapFailed": RISES},
     "another instance": dict.fromkeys((
@@ -126,14 +126,15 @@ class Story:
         """Act until everything has moved, or patience ends."""
         for where, how in moves.items():
             self.moves[where] = Move(chapter, how, self._look(where), {})
-        until = time.monotonic() + PATIENCE
+        began = time.monotonic()
         still = list(moves)
-        while still and time.monotonic() < until:
+        while still and time.monotonic() - began < PATIENCE:
             act()
             time.sleep(LOOK_SECONDS)
             for where in still:
                 self.moves[where].after = self._look(where)
             still = [where for where in still if not self.moves[where].seen]
+        print(f"{chapter}: {time.monotonic() - began:.0f} s")
 
     def _look(self, where: str) -> Result:
         expression = expressions.everything()[where]

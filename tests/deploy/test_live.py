@@ -33,6 +33,7 @@ class Stage:
         self._stack = stack
         self._pods: list[dict[str, Any]] = []
         self._reloads = 0
+        self._loaded: ExitStack | None = None
         self.gate = folder / "gate"
         self.gate_of_gpu = folder / "gate-of-gpu"
         self.weights = folder / "weights.safetensors"
@@ -64,15 +65,27 @@ class Stage:
         wait_for(lambda: self.prometheus.query(query), f"Prometheus to see {name}")
         return server
 
-    def load(self) -> Load:
-        """Return clients for the one server; what fails is meant to."""
-        return Load(self.server, CLIENTS, lambda number: self.images[number % len(self.images)])
+    def wait_well(self) -> None:
+        """Wait until Prometheus sees the server without any of the faults."""
+        for series in ("unbroken_ready", "unbroken_deep_check_healthy"):
+            query = f'{series}{{pod="one"}} == 1'
+            wait_for(lambda query=query: self.prometheus.query(query), query)
 
     # ---- the faults
 
-    def probe(self) -> None:
-        """Ask what is no prediction."""
+    def load(self) -> None:
+        """Have clients ask, from now on; and ask what is no prediction."""
+        if not self._loaded:
+            images = self.images
+            load = Load(self.server, CLIENTS, lambda number: images[number % len(images)])
+            self._loaded = self._stack.enter_context(ExitStack())
+            self._loaded.enter_context(load)
         self.server.get("/live")
+
+    def unload(self) -> None:
+        """End the clients; what failed was meant to."""
+        if self._loaded:
+            self._loaded.close()
 
     def overload(self) -> None:
         """Send at once as many images as one worker may hold, while others wait there."""
@@ -95,9 +108,8 @@ class Stage:
         self.gate.write_text("nan")
 
     def kill(self) -> None:
-        """Kill the engine, once it is ready again."""
+        """Kill the engine, whatever it says; the next one is a good one."""
         self.gate.unlink(missing_ok=True)
-        self.server.wait_ready()
         for pid in self._engines():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -123,7 +135,11 @@ class Stage:
         wait_for(lambda: last() not in (before, {"at": ""}), "the exchange")
 
     def _engines(self) -> list[int]:
-        return wait_for(self.server.engines, "an engine that is ready")
+        def answering() -> list[int]:
+            engines = self.server.get("/status").json()["engines"]
+            return [each["pid"] for each in engines if each["stage"] in ("ready", "degraded")]
+
+        return wait_for(answering, "an engine that answers")
 
     @contextlib.contextmanager
     def _stopped(self, *pids: int) -> Iterator[None]:
@@ -150,15 +166,17 @@ def moves(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Move]]
         story = Story(stage.prometheus)
 
         def tell(chapter: str, act: Any) -> None:
+            if chapter != "engines that die":
+                stage.wait_well()
             story.tell(chapter, {**MOVES, **GPU_MOVES}[chapter], act)
 
-        with stage.load():
-            tell("load", stage.probe)
-            tell("overload", stage.overload)
-            tell("an engine that hangs", stage.hang)
-            tell("deadlines that pass", stage.miss_deadlines)
-            tell("a model that goes wrong", stage.go_wrong)
-            tell("engines that die", stage.kill)
+        tell("load", stage.load)
+        tell("overload", stage.overload)
+        tell("an engine that hangs", stage.hang)
+        tell("deadlines that pass", stage.miss_deadlines)
+        tell("a model that goes wrong", stage.go_wrong)
+        tell("engines that die", stage.kill)
+        stage.unload()
         tell("a reload", stage.reload)
         tell("a reload that fails", stage.reload_garbage)
         others: list[Server] = []
