@@ -81,7 +81,8 @@ rollout-full: $(TESTING)
 docs: $(RUNTIME)
 	$(BIN)/python -m app settings --markdown > docs/reference/settings.md.new
 	$(BIN)/python -m app errors --markdown > docs/reference/errors.md.new
-	@cd docs/reference && mv settings.md.new settings.md && mv errors.md.new errors.md
+	$(BIN)/python -m app metrics --markdown > docs/reference/metrics.md.new
+	@cd docs/reference && for page in settings errors metrics; do mv $$page.md.new $$page.md; done
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

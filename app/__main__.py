@@ -2,6 +2,7 @@
 
 settings [--markdown]   the settings in force, or the reference page
 errors --markdown       the reference page of errors
+metrics --markdown      the reference page of metrics
 probe NAME              ask the running server: live, ready, health, startup
 boot                    check that a server can start here; used by run.sh
 """
@@ -44,7 +45,9 @@ def main() -> int:
 def _parse() -> argparse.Namespace:
     parser = _Parser(prog="python -m app")
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, words in (("settings", "the settings in force"), ("errors", "the error codes")):
+    shown = {"settings": "the settings in force", "errors": "the error codes",
+             "metrics": "what /metrics has"}  # fmt: skip
+    for name, words in shown.items():
         command = commands.add_parser(name, help=words)
         command.add_argument("--markdown", action="store_true", help="as the reference page")
     ask = commands.add_parser("probe", help="ask the running server; exit code 0 or 1")
@@ -59,6 +62,8 @@ def _show(arguments: argparse.Namespace, settings: Settings) -> int:
         code, text = probe.probe(arguments.name, settings)
     elif arguments.command == "errors":
         text = reference.errors_markdown()
+    elif arguments.command == "metrics":
+        text = reference.metrics_markdown()
     elif arguments.markdown:
         text = reference.settings_markdown()
     else:

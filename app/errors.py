@@ -11,7 +11,7 @@
     ├── ServerFault                       this request failed here
     │   └── 500  Internal, ModelError, RequestCrashedEngine
     └── TryAgain                          not now; the same request can succeed later
-        ├── 503  ModelLoading, QueueFull, OutOfMemory       with Retry-After
+        ├── 503  ModelLoading, QueueFull, OutOfMemory, MetricsUnavailable    with Retry-After
         └── 504  DeadlineExceeded
 
 Codes travel between the processes; only ``app.web`` turns them into HTTP. The table is closed:
@@ -226,6 +226,13 @@ class OutOfMemory(TryAgain):
     meaning = "The device ran out of memory, even with this image alone."
 
 
+class MetricsUnavailable(TryAgain):
+    """The supervisor, which has the sum of all processes, does not answer."""
+
+    code, status, retry_after = "metrics_unavailable", 503, 5
+    meaning = "`/metrics` got no answer from the engine supervisor in time."
+
+
 class DeadlineExceeded(TryAgain):
     """No answer within REQUEST_TIMEOUT_SECONDS."""
 
@@ -238,7 +245,7 @@ ALL: tuple[type[ServingError], ...] = (
     Unauthorized, Forbidden, NotFound, MethodNotAllowed, BodyTimeout, ReloadFailed,
     ReloadInProgress, Draining, BodyTooLarge, ImageTooLarge, UnsupportedMediaType,
     ImageUnreadable, Internal, ModelError, RequestCrashedEngine, ModelLoading, QueueFull,
-    OutOfMemory, DeadlineExceeded,
+    OutOfMemory, MetricsUnavailable, DeadlineExceeded,
 )  # fmt: skip
 
 BY_CODE: dict[str, type[ServingError]] = {error.code: error for error in ALL}

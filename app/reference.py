@@ -1,6 +1,6 @@
 """The declarations as tables: for a terminal, and for the generated pages of docs/reference/."""
 
-from app import errors
+from app import errors, metrics
 from app.settings import Settings, declarations
 
 
@@ -46,6 +46,39 @@ Every error is JSON, with a stable `code` and a `message` for people:
 `index` says which of several images it is about. Written by `make docs` from `app/errors.py`.
 
 """
+
+
+_METRICS_PAGE = f"""\
+# Metrics
+
+`GET /metrics` answers in Prometheus' text format, or in OpenMetrics where `Accept` asks for it. It
+needs no token. Any HTTP worker answers for all: the engine supervisor adds up what workers and
+engines have counted, so the sums outlive the processes. What workers counted is up to date at each
+scrape, what engines counted is at most half a second old. A process that is killed takes with it
+its gauges, and what it had not told yet: a second's counts at most.
+
+Not counted is a request whose head was broken or came too slowly. What comes after the first
+{metrics.MAX_SERIES:,} series of a metric is added up under `{metrics.OTHER}`.
+
+Written by `make docs` from `app/metrics.py`.
+
+"""
+
+
+def metrics_markdown() -> str:
+    """Return docs/reference/metrics.md."""
+    rows = ["| name | type | labels | meaning |", "|---|---|---|---|"]
+    histograms = []
+    for metric in metrics.ALL:
+        labels = ", ".join(f"`{label}`" for label in metric.labels)
+        if metric.values and metric is not metrics.ERRORS:
+            labels += ": " + ", ".join(metric.values)
+        rows.append(f"| `{metric.name}` | {metric.kind} | {labels} | {metric.help} |")
+        if metric.buckets:
+            bounds = ", ".join(f"{bound:g}" for bound in metric.buckets)
+            histograms.append(f"| `{metric.name}` | {bounds} |")
+    buckets = ["", "| histogram | buckets up to |", "|---|---|", *histograms]
+    return _METRICS_PAGE + "\n".join([*rows, *buckets]) + "\n"
 
 
 def errors_markdown() -> str:

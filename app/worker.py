@@ -83,6 +83,7 @@ class LosslessWorker(GeventWorker):  # type: ignore[misc]
             gevent.sleep(0.05)
         if len(self.pool):
             logs.event("graceful_timeout", level=30, connections=len(self.pool))
+        self.engine.report.send_last()
 
     def _close_listener(self, server: StreamServer) -> None:
         gevent.sleep(0)  # what the supervisor has said is read before it is asked

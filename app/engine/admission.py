@@ -12,6 +12,7 @@ class Admission:
     def __init__(self) -> None:
         self.max_images = 1
         self.max_bytes = 1
+        self.requests = 0
         self.images = 0
         self.bytes = 0
 
@@ -33,6 +34,7 @@ class Hold:
         self._bytes = 0
 
     def __enter__(self) -> Self:
+        self._admission.requests += 1
         return self
 
     def __exit__(
@@ -41,6 +43,7 @@ class Hold:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._admission.requests -= 1
         self._admission.images -= self._images
         self._admission.bytes -= self._bytes
 

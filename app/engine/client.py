@@ -13,12 +13,13 @@ from typing import Any
 import gevent
 from gevent.event import AsyncResult, Event
 
-from app import errors, lifecycle, logs, state_dir
+from app import errors, lifecycle, logs, metrics, state_dir
 from app.engine.admission import Admission, Hold
 from app.engine.line import RECONNECT_SECONDS, Line
 from app.engine.link import Link
 from app.engine.protocol import Frame, Type
 from app.engine.record import MAX_VICTIMS, Answer, Image, Request
+from app.engine.report import Report
 from app.images import InputSpec, Pixels
 from app.lifecycle import SERVING, EngineView, Health, Stage
 from app.settings import Settings
@@ -42,6 +43,7 @@ class EngineClient:
         self.served = False
         self._settings = settings
         self._line = Line(str(Path(settings.state_dir, state_dir.SUPERVISOR_SOCKET)), self._update)
+        self.report = Report(self._line, self._gauges)
         self._engines: list[dict[str, Any]] = []
         self._swap: dict[str, Any] = {}
         self._named_at: dict[str, float] = {}  # 0 once a connection to it has ended
@@ -55,6 +57,7 @@ class EngineClient:
     def start(self) -> None:
         """Begin to follow the supervisor, for the life of the process."""
         self._line.start()
+        self.report.start()
 
     # ---- what the web side asks
 
@@ -120,8 +123,8 @@ class EngineClient:
             self._line.note_request()
 
     def ask_reload(self) -> AsyncResult:
-        """Ask the supervisor to exchange the model; see ``Line.ask_reload``."""
-        return self._line.ask_reload()
+        """Ask the supervisor to exchange the model; see ``Line.ask``."""
+        return self._line.ask(Type.RELOAD)
 
     def refuse_reload(self) -> None:
         """Say no at once where the supervisor would.
@@ -224,6 +227,7 @@ class EngineClient:
                     "the engine died twice while it ran this request, the second time alone"
                 ))  # fmt: skip
             else:
+                self.report.counts.count(metrics.REPLAYS)
                 self._dispatch(request)
         # It may have been the connection alone: the engine is in the directory until it is gone.
         gevent.spawn_later(RECONNECT_SECONDS, self._connect)
@@ -250,6 +254,13 @@ class EngineClient:
                 link = Link[Request](path, engine["generation"], self._heard, self._lost)
                 self._links[path] = link
                 link.start()
+
+    def _gauges(self) -> dict[str, int]:
+        return {
+            "in_progress": self._admission.requests,
+            "admitted": self._admission.images, "limit": self._admission.max_images,
+            "waiting": sum(len(request.images) for request in self._waiting),
+        }  # fmt: skip
 
     def _views(self) -> Iterator[EngineView]:
         for engine in self._engines:

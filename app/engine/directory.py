@@ -25,7 +25,7 @@ class Directory:
     def __init__(self, settings: Settings, path: Path, selector: selectors.BaseSelector) -> None:
         self._settings = settings
         self._selector = selector
-        self._workers: set[Channel] = set()
+        self._workers: dict[Channel, dict[str, int]] = {}  # with what each says of itself
         self._head: dict[str, Any] = {
             "draining": False, "served": False, "engines": [], "swap": {"running": False},
         }  # fmt: skip
@@ -40,12 +40,27 @@ class Directory:
         """Whether no worker is connected."""
         return not self._workers
 
+    @property
+    def workers(self) -> list[Channel]:
+        """The connected workers."""
+        return list(self._workers)
+
+    @property
+    def gauges(self) -> list[dict[str, int]]:
+        """What each connected worker has last said of itself."""
+        return list(self._workers.values())
+
+    def note(self, channel: Channel, gauges: dict[str, int]) -> None:
+        """Note what a worker says of itself."""
+        if channel in self._workers:
+            self._workers[channel] = gauges
+
     def accept(self) -> None:
         """Take a worker's connection; the shares of the others shrink."""
         sock, _ = self.listener.accept()
         channel = Channel(sock)
         self._selector.register(channel, selectors.EVENT_READ, channel)
-        self._workers.add(channel)
+        self._workers[channel] = {}
         self._send()
 
     def knows(self, channel: Channel) -> bool:
@@ -56,7 +71,7 @@ class Directory:
         """Drop a worker that is gone, or does not read."""
         if channel not in self._workers:
             return
-        self._workers.discard(channel)
+        del self._workers[channel]
         self._selector.unregister(channel)
         channel.close()
         self._send()
@@ -80,6 +95,12 @@ class Directory:
         """Answer one worker, if it is still there."""
         if channel in self._workers:
             channel.send(frame)
+
+    def flush(self) -> None:
+        """Go on with what a worker's connection did not take at once."""
+        for channel in self._workers:
+            if channel.has_backlog:
+                channel.flush()
 
     def _send(self) -> None:
         # While gunicorn replaces its workers, the old and the new ones share.

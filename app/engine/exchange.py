@@ -29,6 +29,9 @@ class Work(Protocol):
     def state(self) -> dict[str, Any]:
         """Return stage, queue and batch_age."""
 
+    def counted(self) -> dict[str, Any]:
+        """Return what was counted since the last time."""
+
     def submit(self, channel: Channel, frame: Frame) -> None:
         """Queue an image."""
 
@@ -90,15 +93,16 @@ class Exchange:
                 self._watch_backlogs()
                 if time.monotonic() >= next_beat:
                     next_beat = time.monotonic() + BEAT_SECONDS
-                    self._beat()
+                    self.beat()
         except Exception as error:  # noqa: BLE001
             logs.event("engine_defect", level=logging.CRITICAL, error=error)
             os._exit(70)  # deaf and dumb, we could only be killed; the successor replays
 
-    def _beat(self) -> None:
+    def beat(self) -> None:
+        """Tell the supervisor and the workers how it goes; at the end, from the other thread."""
         state = self._work.state()
-        self.control.send(Frame(Type.BEAT, head=state))
-        for channel in self._workers:
+        self.control.send(Frame(Type.BEAT, head={**state, "counts": self._work.counted()}))
+        for channel in list(self._workers):
             channel.send(Frame(Type.STATE, head=state))
 
     def _watch_backlogs(self) -> None:

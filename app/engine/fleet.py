@@ -9,8 +9,9 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-from app import logs
+from app import logs, metrics
 from app.engine.channel import Channel, ChannelClosed
 from app.engine.launcher import Launcher
 from app.engine.order import Order
@@ -18,6 +19,7 @@ from app.engine.protocol import Frame, ProtocolError, Type
 from app.engine.renewal import Renewal
 from app.engine.slot import Engine, Slot
 from app.lifecycle import Health, Stage, judge
+from app.metrics import Counts
 from app.settings import Settings
 
 STOP_SECONDS = 3.0  # part of the arithmetic of PLATFORM_GRACE_SECONDS
@@ -30,17 +32,23 @@ class Fleet:
         settings: the container's.
         selector: of the supervisor's loop; control lines carry their Channel as data.
         on_change: called when an engine's stage changed or an engine is gone.
+        counts: of the container; gets what engines have counted.
     """
 
     def __init__(
-        self, settings: Settings, selector: selectors.BaseSelector, on_change: Callable[[], None]
+        self,
+        settings: Settings,
+        selector: selectors.BaseSelector,
+        on_change: Callable[[], None],
+        counts: Counts,
     ) -> None:
         self.slots = [
             Slot(device) for device in settings.device.split(",") for _ in range(settings.engines)
         ]
         self.served = False
         self.refused = ""  # why the start must be given up: no retry can help
-        self.renewal = Renewal(settings, self, self.slots, on_change)
+        self.renewal = Renewal(settings, self, self.slots, on_change, counts)
+        self._counts = counts
         self._settings = settings
         self._selector = selector
         self._on_change = on_change
@@ -164,6 +172,7 @@ class Fleet:
     def _hear(self, slot: Slot, engine: Engine, frame: Frame, *, dying: bool = False) -> None:
         engine.heard_at = time.monotonic()
         if frame.type is Type.BEAT:
+            self._count(engine, frame.head)
             engine.note_state(frame.head)
             return
         engine.pid = frame.head["pid"]
@@ -171,6 +180,7 @@ class Fleet:
         if not engine.enter(stage):
             logs.event("bad_stage", level=logging.ERROR, stage=stage, after=engine.stage)
         engine.cause, engine.version = frame.head["cause"], frame.head["version"]
+        engine.hello = frame.head["hello"]
         if engine is slot.engine and stage in (Stage.READY, Stage.FAILED):
             slot.cause = engine.cause
         if frame.head["wrong_setting"] and not self.served:
@@ -179,6 +189,12 @@ class Fleet:
             self.renewal.advance()
             self.served = self.served or self.ready
         self._on_change()
+
+    def _count(self, engine: Engine, beat: dict[str, Any]) -> None:
+        self._counts.add(beat.pop("counts", {}))
+        failed = (engine.beat.get("deep_check") or {}).get("failed", 0)  # of its whole life
+        failed_now = (beat.get("deep_check") or {}).get("failed", 0)
+        self._counts.count(metrics.DEEP_CHECK_FAILURES, by=failed_now - failed)
 
     # ---- ending
 

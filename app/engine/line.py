@@ -1,6 +1,5 @@
-"""The HTTP worker's connection to the supervisor: hears the directory, asks for a reload."""
+"""The HTTP worker's connection to the supervisor: hears the directory, asks and tells."""
 
-import contextlib
 import time
 from collections.abc import Callable
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import gevent
 from gevent import socket
 from gevent.event import AsyncResult
+from gevent.lock import RLock
 
 from app import errors
 from app.engine.link import frames_of
@@ -27,8 +27,11 @@ class Line:
 
     def __init__(self, path: str, on_directory: Callable[[dict[str, Any]], None]) -> None:
         self.connected = False
+        self.connections = 0
+        self.on_collect: Callable[[int], None] = lambda _: None  # gets the id of every COLLECT
         self._path = path
         self._on_directory = on_directory
+        self._sending = RLock()  # one frame after the other
         self._sock: socket.socket | None = None
         self._asked: dict[int, AsyncResult] = {}
         self._last_number = 0
@@ -38,33 +41,39 @@ class Line:
         """Begin to follow the supervisor."""
         gevent.spawn(self._follow)
 
-    def ask_reload(self) -> AsyncResult:
-        """Ask for an exchange of the model.
+    def ask(self, what: Type) -> AsyncResult:
+        """Ask for an exchange of the model (RELOAD), or for the sum of all metrics (SCRAPE).
 
         Returns:
-            What gets RELOADED's head, when all is done; or a ServingError where the supervisor
+            What gets the answer's head, when it comes; or a ServingError where the supervisor
             is not there to answer.
         """
         result = AsyncResult()
         self._last_number += 1
         self._asked[self._last_number] = result
-        frame = Frame(Type.RELOAD, self._last_number)
-        try:
-            if self._sock is None:
-                raise OSError("not connected")
-            self._sock.sendall(frame.encode())
-        except OSError:
+        if not self.send(Frame(what, self._last_number)):
             self._fail_asked()
         return result
+
+    def send(self, frame: Frame) -> bool:
+        """Send a frame whole; return False where the supervisor is not there."""
+        with self._sending:
+            try:
+                if self._sock is None:
+                    return False
+                self._sock.sendall(frame.encode())
+            except OSError:
+                return False
+            return True
 
     def note_request(self) -> None:
         """Tell that requests still come; the supervisor need not hear of each."""
         now = time.monotonic()
-        if self._sock is not None and now - self._noted_at > NOTE_SECONDS:
+        if now - self._noted_at > NOTE_SECONDS:
             self._noted_at = now
             # It is told again later; a supervisor that hangs must hold no request.
-            with contextlib.suppress(OSError), gevent.Timeout(NOTE_SECONDS, False):
-                self._sock.sendall(Frame(Type.ACTIVE).encode())
+            with gevent.Timeout(NOTE_SECONDS, False):
+                self.send(Frame(Type.ACTIVE))
 
     def _follow(self) -> None:
         while True:
@@ -72,6 +81,7 @@ class Line:
                 try:
                     sock.connect(self._path)
                     self._sock = sock
+                    self.connections += 1
                     for frame in frames_of(sock):
                         self._hear(frame)
                 except OSError:
@@ -84,7 +94,9 @@ class Line:
         self.connected = True
         if frame.type is Type.ENGINES:
             self._on_directory(frame.head)
-        elif frame.type is Type.RELOADED and (result := self._asked.pop(frame.id, None)):
+        elif frame.type is Type.COLLECT:
+            self.on_collect(frame.id)
+        elif result := self._asked.pop(frame.id, None):  # RELOADED, METRICS
             result.set(frame.head)
 
     def _fail_asked(self) -> None:

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any, NoReturn
 
-from app import errors, limits, logs
+from app import errors, limits, logs, metrics
 from app.engine import gpu
 from app.engine.batcher import Batcher, Item
 from app.engine.channel import Channel
@@ -23,6 +23,7 @@ from app.engine.order import Order
 from app.engine.protocol import Frame, ProtocolError, Type
 from app.engine.runner import DeviceLost, LoadError, Pixels, Runner
 from app.lifecycle import DEEP_CHECK, GPU_MEMORY, SERVING, Stage
+from app.metrics import Counts
 from app.models import registry
 from app.models.interface import Weights
 from app.models.weights import WeightsError
@@ -51,7 +52,8 @@ class EngineProcess:
         self._stage = Stage.LOADING
         self._batcher: Batcher[Key] = Batcher(1)
         self._batch_began: float | None = None
-        self._changed = threading.Condition()  # guards the batcher and the two below
+        self._changed = threading.Condition()  # guards the batcher and the three below
+        self._counts = Counts()
         self._stopping = False
         self._hello = Frame(Type.HELLO)
         self._version = self._cause = ""
@@ -68,6 +70,7 @@ class EngineProcess:
             self._fail(error)
             return 1
         self._compute(*prepared)
+        self._exchange.beat()  # what was counted since the last one
         return 0
 
     # ---- before it serves
@@ -99,6 +102,7 @@ class EngineProcess:
             "model": model.name, "version": model.version, "result_key": model.result_key,
             "spec": model.input_spec.to_json(), "device": str(runner.device),
             "max_batch": runner.max_batch, "generation": self._order.generation,
+            "precision": getattr(model, "precision", "float32"),
         })  # fmt: skip
         self._exchange.listen(self._order.path)
         self._version = model.version
@@ -109,7 +113,7 @@ class EngineProcess:
         self._stage = stage
         logs.event("stage", stage=stage, generation=self._order.generation, cause=cause or None)
         head = {"stage": stage, "pid": os.getpid(), "cause": cause, "version": self._version,
-                "wrong_setting": wrong_setting}  # fmt: skip
+                "wrong_setting": wrong_setting, "hello": self._hello.head}  # fmt: skip
         self._exchange.control.send(Frame(Type.STAGE, head=head))
 
     def _fail(self, error: Exception) -> None:
@@ -168,7 +172,8 @@ class EngineProcess:
             _end_with(error)
         finally:
             self._batch_began = None
-        milliseconds = round(1000 * (time.monotonic() - began), 3)
+        seconds = time.monotonic() - began
+        milliseconds = round(1000 * seconds, 3)
         answers: dict[Channel, list[Frame]] = {}
         for item, result in zip(batch, results, strict=True):
             channel, number = item.key
@@ -177,6 +182,9 @@ class EngineProcess:
             answers.setdefault(channel, []).append(Frame(Type.RESULT, number, head, result))
         for channel, frames in answers.items():
             channel.send(*frames)  # one system call a worker: the next batch waits for it
+        with self._changed:
+            self._counts.observe(metrics.INFERENCE_DURATION, seconds)
+            self._counts.observe(metrics.BATCH_SIZE, len(batch))
 
     def _answer_failed(
         self, runner: Runner, batch: list[Item[Key]], error: errors.ServingError
@@ -219,6 +227,11 @@ class EngineProcess:
         if cause != self._cause:
             self._cause = cause
             self._enter(Stage.DEGRADED if cause else Stage.READY, cause)
+
+    def counted(self) -> dict[str, Any]:
+        """Return what was counted since the last time."""
+        with self._changed:
+            return self._counts.take()
 
     def submit(self, channel: Channel, frame: Frame) -> None:
         """Queue an image.

@@ -34,11 +34,15 @@ class Type(IntEnum):
     STATE = 8  # engine → worker: queue, running batch, twice a second
     SPAWN = 9  # supervisor → nursery: fork an engine (its sockets travel beside the frame)
     STAGE = 10  # engine → supervisor: loading, warming, self_test, ready, failed with the cause
-    BEAT = 11  # engine → supervisor: alive, and how long the running batch has taken
+    BEAT = 11  # engine → supervisor: alive, how long the running batch has taken, what it counted
     STOP = 12  # supervisor → engine: answer what you hold, then leave
     RELOAD = 13  # worker → supervisor: exchange the model
     RELOADED = 14  # supervisor → worker: it is done, or why not
     ACTIVE = 15  # worker → supervisor: requests still come while the container drains
+    COUNTS = 16  # worker → supervisor: what was counted since the last one, and what is now
+    COLLECT = 17  # supervisor → worker: send your COUNTS at once
+    SCRAPE = 18  # worker → supervisor: somebody asks for the metrics
+    METRICS = 19  # supervisor → worker: the sum of all
 
 
 class ProtocolError(Exception):

@@ -11,9 +11,10 @@ import math
 import os
 from collections.abc import Callable, Iterable
 
-from app import logs
+from app import logs, metrics
 from app.engine.slot import CONTEXT_MB, Slot
 from app.engine.swap import Engines, Outcome, Reply, Swap
+from app.metrics import Counts
 from app.models import registry
 from app.settings import Settings
 
@@ -28,6 +29,7 @@ class Renewal:
         engines: the fleet.
         slots: all of the fleet's.
         on_change: called when an exchange began, took over or ended.
+        counts: of the container.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class Renewal:
         engines: Engines,
         slots: list[Slot],
         on_change: Callable[[], None],
+        counts: Counts,
     ) -> None:
         self.weights: int | None = None
         self.last: Outcome | None = None
@@ -43,6 +46,7 @@ class Renewal:
         self._engines = engines
         self._slots = slots
         self._on_change = on_change
+        self._counts = counts
         self._swap: Swap | None = None
         self._leaving = False
         self._recycle_at = 0.0
@@ -77,6 +81,7 @@ class Renewal:
             except OSError as error:
                 refused = Outcome("reload_failed", f"{error.filename}: {error.strerror}")
                 self.last = refused
+                self._counts.count(metrics.SWAPS, "failed")
         logs.event("reload_refused", level=logging.ERROR, code=refused.code, cause=refused.cause)
         reply(refused)
 
@@ -147,6 +152,8 @@ class Renewal:
     def _begin(self, slots: list[Slot], weights: int | None, reply: Reply) -> None:
         def note(outcome: Outcome) -> None:
             self.last = outcome
+            self._counts.count(metrics.SWAPS, "failed" if outcome.code else "done")
+            self._counts.observe(metrics.SWAP_DURATION, outcome.seconds)
             reply(outcome)
 
         beside = self._settings.swap != "replace" and has_room(

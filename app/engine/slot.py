@@ -52,6 +52,8 @@ class Engine:
         pid: 0 until it has spoken.
         version: of its weights, once ready.
         cause: why its load failed, in words; why it is degraded, in one.
+        hello: what it is, in HELLO's words, once ready.
+        beat: what its last BEAT said.
         host: what it holds of the host's memory.
         device: what PyTorch's pool in it holds of the GPU's memory.
         gpu: NVML's last reading of its GPU; None without one.
@@ -70,6 +72,8 @@ class Engine:
     pid: int = 0
     version: str = ""
     cause: str = ""
+    hello: dict[str, Any] = field(default_factory=dict)
+    beat: dict[str, Any] = field(default_factory=dict)
     host: Memory = field(default_factory=Memory)
     device: Memory = field(default_factory=Memory)
     gpu: dict[str, Any] | None = None
@@ -105,6 +109,7 @@ class Engine:
 
     def note_state(self, head: dict[str, Any]) -> None:
         """Note what a beat says of it."""
+        self.beat = head
         self.batch_age, self.gpu = head["batch_age"], head["gpu"]
         self.host.note(head["memory_mb"], was_ready=self.was_ready)
         if self.gpu:

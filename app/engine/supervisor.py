@@ -13,7 +13,7 @@ import signal
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from app import logs, state_dir
 from app.engine.channel import Channel, ChannelClosed
@@ -21,9 +21,14 @@ from app.engine.directory import Directory
 from app.engine.fleet import Fleet
 from app.engine.launcher import adopt_orphans
 from app.engine.protocol import Frame, ProtocolError, Type
+from app.engine.scrape import Scrapes
 from app.engine.swap import Reply
+from app.engine.tally import Moment, Tally
 from app.settings import Settings
 from app.stderr import StderrPipe
+
+if TYPE_CHECKING:
+    from app.engine.push import Push
 
 TICK_SECONDS = 0.25
 MARK_AGAIN_SECONDS = 5.0
@@ -47,12 +52,15 @@ class Supervisor:
         self._announced = False
         self._quiet_since = math.inf
         self._selector = selectors.DefaultSelector()
-        self._fleet = Fleet(settings, self._selector, self._tell)
+        self._tally = Tally()
+        self._fleet = Fleet(settings, self._selector, self._tell, self._tally.counts)
         self._directory = Directory(
             settings, Path(settings.state_dir, state_dir.SUPERVISOR_SOCKET), self._selector
         )
         self._marked_ready: bool | None = None
         self._mark_at = 0.0
+        self._scrapes = Scrapes(self._directory, lambda: self._tally.total(self._moment()))
+        self._push: Push | None = None
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def run(self) -> bool:
@@ -60,6 +68,7 @@ class Supervisor:
         adopt_orphans()
         self._take_signals()
         self._fleet.start_nursery()
+        self._start_push()
         last = time.monotonic()
         while not self._fleet.gone:
             for key, _ in self._selector.select(TICK_SECONDS):
@@ -76,10 +85,22 @@ class Supervisor:
             self._end_the_drain_when_quiet(now)
             self._fleet.tick(now)
             self._mark_ready(now)
+            self._scrapes.tick(now)
+            self._directory.flush()
+            if self._push:
+                moment = self._moment()
+                self._push.note(moment.queue_length, moment.in_progress)
         self._fleet.stop_nursery()
         self._directory.close()
         state_dir.clear(self._settings.state_dir)
         return not self._fleet.refused
+
+    def _start_push(self) -> None:
+        if url := self._settings.eas_metrics_url:
+            from app.engine.push import Push  # noqa: PLC0415  its libraries take 5 MB
+
+            self._push = Push(url)
+            self._push.start()
 
     def _take_signals(self) -> None:
         # Handlers only wake the loop: logging or locking inside one can deadlock.
@@ -107,16 +128,31 @@ class Supervisor:
     def _hear_worker(self, worker: Channel) -> None:
         try:
             for frame in worker.receive():
-                if frame.type is Type.ACTIVE:
-                    self._quiet_since = time.monotonic()
-                    continue
-                if frame.type is not Type.RELOAD:
-                    raise ProtocolError(f"the supervisor takes no {frame.type.name}")
-                self._reload(lambda outcome, asked=frame.id: self._directory.reply(  # type: ignore[misc]
-                    worker, Frame(Type.RELOADED, asked, asdict(outcome))
-                ))  # fmt: skip
+                self._answer_worker(worker, frame)
         except (ChannelClosed, ProtocolError):
             self._directory.forget(worker)
+
+    def _answer_worker(self, worker: Channel, frame: Frame) -> None:
+        if frame.type is Type.ACTIVE:
+            self._quiet_since = time.monotonic()
+        elif frame.type is Type.COUNTS:
+            self._tally.counts.add(frame.head["counts"])
+            self._directory.note(worker, frame.head["gauges"])
+            self._scrapes.heard(worker, frame.id)
+        elif frame.type is Type.SCRAPE:
+            self._scrapes.begin(worker, frame.id, time.monotonic())
+        elif frame.type is Type.RELOAD:
+            self._reload(lambda outcome: self._directory.reply(
+                worker, Frame(Type.RELOADED, frame.id, asdict(outcome))
+            ))  # fmt: skip
+        else:
+            raise ProtocolError(f"the supervisor takes no {frame.type.name}")
+
+    def _moment(self) -> Moment:
+        now = time.monotonic()
+        return Moment(
+            self._fleet.slots, self._directory.gauges, self._draining, self._ready(now), now
+        )
 
     def _reload(self, reply: Reply) -> None:
         logs.event("reload")
@@ -155,12 +191,15 @@ class Supervisor:
 
     def _mark_ready(self, now: float) -> None:
         """Have the file `ready` exist exactly while `/ready` would say 200."""
-        leaving = self._draining and self._settings.drain_unready
-        ready = self._fleet.health(now).can_serve and not leaving
+        ready = self._ready(now)
         if ready != self._marked_ready and now >= self._mark_at:
             done = state_dir.mark(self._settings.state_dir, state_dir.READY, present=ready)
             self._marked_ready = ready if done else None
             self._mark_at = now if done else now + MARK_AGAIN_SECONDS  # the disk may be full
+
+    def _ready(self, now: float) -> bool:
+        leaving = self._draining and self._settings.drain_unready
+        return self._fleet.health(now).can_serve and not leaving
 
     def _notify(self) -> None:
         if self._notify_pid:

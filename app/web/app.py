@@ -6,6 +6,7 @@ import logging
 import re
 import time
 import uuid
+from functools import partial
 
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
@@ -16,11 +17,11 @@ from app import errors, logs
 from app.engine.client import EngineClient
 from app.engine.record import Answer
 from app.settings import Settings
-from app.web import admin, deep_health, health, predict
+from app.web import admin, deep_health, health, metrics, predict
 from app.web.decoder import Decoder
 
 _REQUEST_ID = re.compile(r"[\w.:/+=-]{1,128}")
-_PROBES = frozenset({"/health", "/live", "/ready", "/startup", "/deep-health"})
+_PROBES = frozenset({"/health", "/live", "/ready", "/startup", "/deep-health", "/metrics"})
 
 
 def create_app(settings: Settings, engine: EngineClient) -> Flask:
@@ -39,9 +40,10 @@ def create_app(settings: Settings, engine: EngineClient) -> Flask:
     app.register_blueprint(deep_health.blueprint)
     app.register_blueprint(predict.blueprint)
     app.register_blueprint(admin.blueprint)
+    app.register_blueprint(metrics.blueprint)
     app.before_request(_begin)
     app.before_request(lambda: _authorize(settings))
-    app.after_request(_finish)
+    app.after_request(partial(_finish, engine))
     app.register_error_handler(Exception, _answer_error)
     return app
 
@@ -95,15 +97,17 @@ def _known(error: Exception) -> errors.ServingError:
     return errors.Internal("the server has a defect; the log has it under this request id")
 
 
-def _finish(response: Response) -> Response:
+def _finish(engine: EngineClient, response: Response) -> Response:
     response.headers["X-Request-Id"] = g.request_id
+    seconds = time.monotonic() - g.began
+    metrics.count(engine.report.counts, response.status_code, seconds)
     answer: Answer | None = g.get("answer")
     logs.event(
         "request", level=logging.DEBUG if request.path in _PROBES else logging.INFO,
         request_id=g.request_id, method=request.method, path=request.path,
         status=response.status_code, bytes_in=request.content_length or 0,
         bytes_out=response.content_length,
-        milliseconds=round(1000 * (time.monotonic() - g.began), 3), error_code=g.get("error"),
+        milliseconds=round(1000 * seconds, 3), error_code=g.get("error"),
         decode_ms=g.get("decode_ms"), **(answer.timings() if answer else {}),
     )  # fmt: skip
     return response
