@@ -70,3 +70,12 @@ class NeverSound(Mnist):
         """Return NaN for an image that is not of one grey, as those of the self-test are."""
         scores = super().predict(batch)
         return scores * torch.nan if batch.float().std() > 0 else scores
+
+
+class Unhurried(Degrades):
+    """Takes a quarter of a second a batch, so that requests wait."""
+
+    def predict(self, batch: torch.Tensor) -> torch.Tensor:
+        """Sleep, then go wrong if told to, and answer."""
+        time.sleep(0.25)
+        return super().predict(batch)
