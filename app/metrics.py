@@ -187,7 +187,9 @@ class Counts:
     def add(self, counted: Mapping[str, Sequence[Sequence[Any]]]) -> None:
         """Add what another has counted."""
         for name, rows in counted.items():
-            metric = BY_NAME[name]
+            metric = BY_NAME.get(name)
+            if metric is None:  # a worker was recycled into newer code than the supervisor's
+                continue
             for labels, added in rows:
                 cells = self._cells(metric, tuple(labels))
                 for place, value in enumerate(added):
