@@ -162,8 +162,8 @@ class Settings:
         shown="/tmp/unbroken-PORT",  # noqa: S108
     )  # fmt: skip
     auth_token: str | None = variable(
-        TEXT, "If set, every route but the probes needs it in `Authorization`, "
-        "alone or after `Bearer`.", shown="unset", secret=True,
+        TEXT, "If set, every route but the probes and `/metrics` needs it in "
+        "`Authorization`, alone or after `Bearer`.", shown="unset", secret=True,
     )  # fmt: skip
     eas_metrics_url: str | None = variable(
         URL, "Where queue length and requests in flight are posted every five seconds, on PAI-EAS "

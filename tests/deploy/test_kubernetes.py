@@ -1,59 +1,18 @@
 """deploy/kubernetes: what the API server would take, and what the server keeps."""
 
-import re
 from pathlib import Path
-from typing import Any
 
 import kubernetes_validate
 import pytest
-import yaml
 
-from app.settings import Settings
-from tests.deploy.manifests import (
-    DEPLOY,
-    KUBERNETES,
-    OVERLAYS,
-    Manifest,
-    check_settings,
-    one,
-    render,
-    routes,
-)
-from tests.server import ROOT
+from tests.deploy.kubernetes import VERSIONS, every_overlay, one, pod, render, server, settings
+from tests.deploy.manifests import routes
 
-_SCHEMAS = Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema"
-_VERSIONS = {path.name.split("-")[0].removeprefix("v") for path in _SCHEMAS.glob("v*-local-strict")}
-VERSIONS = sorted(v for v in _VERSIONS if int(v.split(".")[1]) >= 29)
 KINDS = {
     "ConfigMap", "Deployment", "HorizontalPodAutoscaler", "Ingress", "NetworkPolicy",
     "PodDisruptionBudget", "Service", "ServiceMonitor",
 }  # fmt: skip
 PROBES = {"startupProbe": "/startup", "readinessProbe": "/ready", "livenessProbe": "/live"}
-ADAPTER = yaml.safe_load((KUBERNETES / "prometheus-adapter.yaml").read_text())
-
-every_overlay = pytest.mark.parametrize("overlay", OVERLAYS)
-
-
-def pod(overlay: str) -> Any:
-    """Return the pod's part of the Deployment."""
-    return one(render(overlay), "Deployment")["spec"]["template"]["spec"]
-
-
-def server(overlay: str) -> Any:
-    """Return the only container."""
-    [container] = pod(overlay)["containers"]
-    return container
-
-
-def settings(overlay: str) -> Settings:
-    """Return the settings that the container would start with."""
-    config = one(render(overlay), "ConfigMap")
-    [source] = server(overlay)["envFrom"]
-    assert source == {"configMapRef": {"name": config["metadata"]["name"]}}
-    names = {variable["name"]: "secret" for variable in server(overlay)["env"]}
-    return check_settings(
-        {**config["data"], **names}, pod(overlay)["terminationGracePeriodSeconds"]
-    )
 
 
 def test_every_version_from_1_29_on_is_there_to_check_against() -> None:
@@ -229,64 +188,3 @@ def test_service_monitor_scrapes_the_metrics_of_the_service(overlay: str) -> Non
     assert endpoint["port"] in {port["name"] for port in service["spec"]["ports"]}
     assert (endpoint["path"], "GET") in routes()
     assert int(endpoint["scrapeTimeout"][:-1]) <= int(endpoint["interval"][:-1])
-
-
-def exposed() -> dict[str, Manifest]:
-    """Return the adapter's rules by the name that the autoscaler finds them under."""
-    rules = ADAPTER["rules"]["custom"]
-    return {rule.get("name", {}).get("as") or series(rule): rule for rule in rules}
-
-
-def series(rule: Manifest) -> str:
-    """Return the name of the series that a rule starts from."""
-    match = re.match(r"[\w:]+", rule["seriesQuery"])
-    assert match
-    return match[0]
-
-
-@every_overlay
-def test_autoscaler_finds_each_of_its_metrics(overlay: str) -> None:
-    spec = one(render(overlay), "HorizontalPodAutoscaler")["spec"]
-    deployment = one(render(overlay), "Deployment")
-
-    assert {metric["type"] for metric in spec["metrics"]} == {"Pods"}
-    assert {metric["pods"]["metric"]["name"] for metric in spec["metrics"]} == exposed().keys()
-    assert spec["scaleTargetRef"]["name"] == deployment["metadata"]["name"]
-    assert spec["minReplicas"] >= 2
-
-
-@pytest.mark.parametrize("rule", exposed().values(), ids=series)
-def test_adapter_makes_a_metric_from_a_gauge_that_exists(rule: Manifest) -> None:
-    documented = (ROOT / "docs" / "reference" / "metrics.md").read_text()
-    recorded = yaml.safe_load((DEPLOY / "prometheus" / "rules.yaml").read_text())
-    records = {rule.get("record") for group in recorded["groups"] for rule in group["rules"]}
-
-    for name in {series(rule), *re.findall(r"unbroken_\w+", rule["metricsQuery"])}:
-        if ":" in name:
-            assert name in records
-        else:
-            line = next((line for line in documented.splitlines() if f"`{name}`" in line), "")
-            assert "gauge" in line, f"{name} is no gauge of docs/reference/metrics.md"
-
-
-@pytest.mark.parametrize("rule", exposed().values(), ids=series)
-def test_adapter_knows_the_pod_of_each_series(rule: Manifest) -> None:
-    assert rule["seriesQuery"] == f'{series(rule)}{{namespace!="",pod!=""}}'
-    assert rule["resources"]["overrides"] == {
-        "namespace": {"resource": "namespace"}, "pod": {"resource": "pod"},
-    }  # fmt: skip
-    for placeholder in ("<<.Series>>", "<<.LabelMatchers>>", "by (<<.GroupBy>>)"):
-        assert placeholder in rule["metricsQuery"]
-
-
-@every_overlay
-def test_autoscaler_adds_pods_before_requests_are_refused(overlay: str) -> None:
-    metrics = one(render(overlay), "HorizontalPodAutoscaler")["spec"]["metrics"]
-    targets = {
-        metric["pods"]["metric"]["name"]: metric["pods"]["target"]["averageValue"]
-        for metric in metrics
-    }
-    bound = settings(overlay).max_concurrent_requests
-
-    assert int(targets["unbroken_requests_in_progress"]) <= bound / 2
-    assert int(targets["unbroken_queue_length"]) <= bound / 2

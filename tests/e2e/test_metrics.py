@@ -70,6 +70,8 @@ def test_the_sums_of_all_workers_are_what_the_clients_have_counted(start: Start)
 
 def test_every_metric_that_a_cpu_can_have_is_there_and_parses(mnist: Server) -> None:
     assert mnist.post(png()).status == 200
+    # An engine reports what it has found within half a second.
+    wait_for(lambda: Scrape(mnist)("deep_check_healthy") == 1, "its first report")
     scrape = Scrape(mnist)
     for metric in metrics.ALL:
         family = scrape.families.get(metric.name.removesuffix("_total"))
