@@ -97,7 +97,11 @@ class Directory:
             channel.send(frame)
 
     def flush(self) -> None:
-        """Go on with what a worker's connection did not take at once."""
+        """Go on with what a worker's connection did not take at once.
+
+        One that reads nothing is cut off by its channel when much waits for it, not sooner: many
+        metrics at a time are more than a connection takes, and nobody's fault.
+        """
         for channel in self._workers:
             if channel.has_backlog:
                 channel.flush()
@@ -112,9 +116,6 @@ class Directory:
         frame = Frame(Type.ENGINES, head={**self._head, "share": share})
         for channel in self._workers:
             channel.send(frame)
-        # A worker that has not read for so long hears the whole truth when it connects anew.
-        for channel in [channel for channel in self._workers if channel.has_backlog]:
-            self.forget(channel)
 
 
 def _describe(slot: Slot, engine: Engine | None) -> dict[str, Any]:
