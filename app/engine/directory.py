@@ -120,7 +120,7 @@ class Directory:
 
 def _describe(slot: Slot, engine: Engine | None) -> dict[str, Any]:
     leaves = engine is not None and engine is not slot.engine
-    stage = engine.stage if engine else Stage.GONE
+    stage = engine.stage if engine else _prospect(slot)
     return {
         "device": slot.device,
         "stage": Stage.RETIRING if leaves else stage,
@@ -132,3 +132,10 @@ def _describe(slot: Slot, engine: Engine | None) -> dict[str, Any]:
         "started_at": engine.started_at if engine else None,
         "restarts": slot.restarts,
     }
+
+
+def _prospect(slot: Slot) -> Stage:
+    """Return how far an empty place is: where an exchange has emptied it, the next one loads."""
+    next_one = slot.successor
+    # One that waits for its sisters serves nobody yet.
+    return next_one.stage if next_one and not next_one.was_ready else Stage.GONE
