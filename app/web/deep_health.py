@@ -33,8 +33,10 @@ def last() -> Response:
         for finding in sorted(findings, key=lambda finding: (finding["healthy"], finding["at"]))
     ]  # fmt: skip
     if not checks:
-        reason = health.judge().reason or "no engine has reported yet"
-        checks = [_check("engine", healthy=False, details=reason)]
+        verdict = health.judge()
+        # One that has just become ready has recorded its golden answer; its report is on its way.
+        details = verdict.reason or "it has just passed its self-test"
+        checks = [_check("engine", healthy=verdict.can_serve, details=details)]
     seconds = max((finding["seconds"] for finding in findings), default=0.0)
     return _report(checks, seconds, {})
 
