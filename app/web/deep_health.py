@@ -13,6 +13,7 @@ from flask import Blueprint, Response, current_app
 
 from app import errors
 from app.engine.client import EngineClient
+from app.lifecycle import DEEP_CHECK, GPU_MEMORY
 from app.web import health, predict
 
 blueprint = Blueprint("deep_health", __name__)
@@ -32,11 +33,12 @@ def last() -> Response:
         )
         for finding in sorted(findings, key=lambda finding: (finding["healthy"], finding["at"]))
     ]  # fmt: skip
-    if not checks:
-        verdict = health.judge()
+    verdict = health.judge()
+    silent = not verdict.can_serve and verdict.reason not in (DEEP_CHECK, GPU_MEMORY)
+    if silent or not checks:
         # One that has just become ready has recorded its golden answer; its report is on its way.
         details = verdict.reason or "it has just passed its self-test"
-        checks = [_check("engine", healthy=verdict.can_serve, details=details)]
+        checks.append(_check("engine", healthy=verdict.can_serve, details=details))
     seconds = max((finding["seconds"] for finding in findings), default=0.0)
     return _report(checks, seconds, {})
 
