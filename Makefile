@@ -9,6 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 MADE := $(VENV)/made
 RUNTIME := $(VENV)/installed
 TESTING := $(VENV)/installed-test
+PLOTTING := $(VENV)/installed-autoscale
 REQUIREMENTS := pyproject.toml setup.cfg constraints.txt
 
 # Scripts in a virtual environment hold its path, and an upgrade of the system takes its Python
@@ -17,7 +18,7 @@ ifneq ($(shell $(BIN)/python3 -c 'import pip' 2>/dev/null && cat $(MADE) 2>/dev/
 .PHONY: $(MADE)
 endif
 
-.PHONY: help serve test lint test-gpu test-container rollout rollout-full docs models clean test-all
+.PHONY: help serve test lint test-all test-gpu test-container test-observability autoscale rollout rollout-full docs models clean
 .DELETE_ON_ERROR:
 
 help:
@@ -28,6 +29,12 @@ help:
 	@echo 'make test-all        make test with what takes minutes or gigabytes: every model of torchvision'
 	@echo 'make test-gpu        the tests that need an NVIDIA GPU'
 	@echo 'make test-container  the tests of the image, built by podman; they need root'
+	@echo 'make test-observability'
+	@echo '                     rules, dashboard and metrics, read by real Prometheus;'
+	@echo '                     apt-get install --no-install-recommends prometheus'
+	@echo 'make autoscale       the autoscaler of deploy/kubernetes, played against real instances behind'
+	@echo '                     HAProxy, some four minutes; writes docs/autoscaling.md and its picture;'
+	@echo '                     apt-get install --no-install-recommends haproxy prometheus'
 	@echo 'make rollout         the proof of losslessness behind real nginx and HAProxy, some five minutes;'
 	@echo '                     apt-get install --no-install-recommends nginx-light haproxy'
 	@echo 'make rollout-full    the same with 20,000 requests an upgrade, half an hour;'
@@ -55,7 +62,7 @@ lint: $(TESTING)
 	$(BIN)/hadolint Dockerfile
 
 test-all: lint
-	$(BIN)/pytest -m "not gpu and not container"
+	$(BIN)/pytest -m "not gpu and not container and not observability"
 
 test-gpu: $(TESTING)
 	$(BIN)/pytest -m gpu
@@ -63,6 +70,12 @@ test-gpu: $(TESTING)
 # After the first failure the others would only build again. -rP prints what was counted.
 test-container: $(TESTING)
 	$(BIN)/pytest -m container -x -rP tests/container
+
+test-observability: $(TESTING)
+	$(BIN)/pytest -m observability tests/deploy
+
+autoscale: $(TESTING) $(PLOTTING)
+	$(BIN)/python -m autoscaling --write
 
 rollout: $(TESTING)
 	$(BIN)/python -m rollout
@@ -136,4 +149,9 @@ $(RUNTIME): $(MADE) $(REQUIREMENTS)
 $(TESTING): $(RUNTIME)
 	@echo 'Installing what the tests need ...'
 	$(PIP) install --constraint constraints.txt --editable '.[test]'
+	@touch $@
+
+$(PLOTTING): $(RUNTIME)
+	@echo 'Installing what draws the picture ...'
+	$(PIP) install --constraint constraints.txt --editable '.[autoscale]'
 	@touch $@

@@ -65,7 +65,8 @@ class Fleet:
 
     def health(self, now: float) -> Health:
         """Judge from here as HTTP workers do from there."""
-        return judge((slot.engine.view() for slot in self.slots if slot.engine), now)
+        views = (slot.engine.view() for slot in self.slots if slot.engine)
+        return judge(views, now, self._settings.hang_seconds)
 
     @property
     def gone(self) -> bool:
@@ -181,6 +182,7 @@ class Fleet:
             logs.event("bad_stage", level=logging.ERROR, stage=stage, after=engine.stage)
         engine.cause, engine.version = frame.head["cause"], frame.head["version"]
         engine.hello = frame.head["hello"]
+        slot.found = engine.hello.get("device", slot.found)
         if engine is slot.engine and stage in (Stage.READY, Stage.FAILED):
             slot.cause = engine.cause
         if frame.head["wrong_setting"] and not self.served:

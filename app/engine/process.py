@@ -53,6 +53,7 @@ class EngineProcess:
         self._batcher: Batcher[Key] = Batcher(1)
         self._batch_began: float | None = None
         self._changed = threading.Condition()  # guards the batcher and the three below
+        self._entering = threading.Lock()  # what is entered first must be told first
         self._counts = Counts()
         self._stopping = False
         self._hello = Frame(Type.HELLO)
@@ -92,7 +93,10 @@ class EngineProcess:
         self._enter(Stage.SELF_TEST)
         runner.self_test()
         deep = DeepCheck(runner.golden, settings.deep_check_seconds)
-        deep.record(time.monotonic())
+        try:
+            deep.record(time.monotonic())
+        except errors.ServingError as error:
+            raise LoadError(f"there is no golden answer: {error.message}") from error
         self._deep = deep
         if uuid := runner.gpu_uuid():
             self._gpu = Gpu(uuid, runner.pool)
@@ -111,11 +115,12 @@ class EngineProcess:
         return runner, deep
 
     def _enter(self, stage: Stage, cause: str = "", *, wrong_setting: bool = False) -> None:
-        self._stage = stage
-        logs.event("stage", stage=stage, generation=self._order.generation, cause=cause or None)
-        head = {"stage": stage, "pid": os.getpid(), "cause": cause, "version": self._version,
-                "wrong_setting": wrong_setting, "hello": self._hello.head}  # fmt: skip
-        self._exchange.control.send(Frame(Type.STAGE, head=head))
+        with self._entering:
+            self._stage = stage
+            logs.event("stage", stage=stage, generation=self._order.generation, cause=cause or None)
+            head = {"stage": stage, "pid": os.getpid(), "cause": cause, "version": self._version,
+                    "wrong_setting": wrong_setting, "hello": self._hello.head}  # fmt: skip
+            self._exchange.control.send(Frame(Type.STAGE, head=head))
 
     def _fail(self, error: Exception) -> None:
         wrong = isinstance(error, registry.WrongSetting)

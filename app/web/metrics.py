@@ -47,8 +47,9 @@ def count(counts: Counts, status: int, seconds: float) -> None:
         status: of the answer.
         seconds: since the first byte.
     """
-    route = request.url_rule.rule if request.url_rule else metrics.OTHER
-    method = request.method if request.method in _METHODS else metrics.OTHER
+    rule, method = request.url_rule, request.method
+    route = rule.rule if rule else g.get("route", metrics.OTHER)  # the model may name some
+    method = method if method in _METHODS else metrics.OTHER
     counts.count(metrics.HTTP_REQUESTS, route, method, str(status))
     counts.observe(metrics.HTTP_DURATION, seconds, route)
     if error := g.get("error"):
@@ -85,4 +86,5 @@ def label_of(result: bytes) -> str | None:
         value = value.get("label")
     if isinstance(value, bool) or not isinstance(value, int | str):
         return None
-    return str(value)[: metrics.MAX_LABEL]
+    # Half of a surrogate pair is legal in JSON, and cannot be written as UTF-8.
+    return str(value)[: metrics.MAX_LABEL].encode(errors="replace").decode()
