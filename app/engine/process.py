@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from app import errors, limits, logs, metrics
-from app.engine import gpu
+from app.engine import gpu, precision
 from app.engine.batcher import Batcher, Item
 from app.engine.channel import Channel
 from app.engine.deep_check import DeepCheck
@@ -89,6 +89,8 @@ class EngineProcess:
                 "max_batch_lowered", level=logging.WARNING, wanted=wanted, now=runner.max_batch,
                 why="a full batch took more than half of HANG_SECONDS, or more than the memory",
             )  # fmt: skip
+        if settings.precision == "auto":
+            precision.choose(runner)
         self._enter(Stage.SELF_TEST)
         runner.self_test()
         deep = DeepCheck(runner.golden, settings.deep_check_seconds)
@@ -106,7 +108,7 @@ class EngineProcess:
             "model": model.name, "version": model.version, "result_key": model.result_key,
             "spec": model.input_spec.to_json(), "device": str(runner.device),
             "max_batch": runner.max_batch, "generation": self._order.generation,
-            "precision": getattr(model, "precision", "float32"),
+            "precision": runner.precision,
         })  # fmt: skip
         self._exchange.listen(self._order.path)
         self._version = model.version
