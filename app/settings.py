@@ -96,6 +96,11 @@ class Settings:
         matching(r"auto|cpu|cuda(:\d+(,cuda:\d+)*)?", "auto, cpu, cuda, or cuda:0,cuda:2"),
         "Where the model runs.", default="auto",
     )  # fmt: skip
+    precision: str = variable(
+        choice("auto", "float32"), "What the model computes in on a GPU: `auto` takes float16 "
+        "where, at the load, its outputs are the same as in float32 and come sooner.",
+        default="auto",
+    )  # fmt: skip
     engines: int = variable(integer(1, 64), "Engine processes per device.", default=1)
     swap: str = variable(
         choice("beside", "replace"), "How a reload exchanges the model: the new one loads beside "

@@ -18,6 +18,7 @@ from app.models.registry import WrongSetting
 
 CPU_MAX_BATCH, CUDA_MAX_BATCH = 8, 64
 USUAL_SIDE = 480  # the shorter one, where the model takes any size
+HALF = {"cuda": torch.float16}  # by the device's type
 GOLDEN_SEED = 20
 GOLDEN_VALUES = 4096  # of larger outputs every so-many-th counts
 
@@ -60,6 +61,10 @@ class Runner:
         device: the DEVICE setting for this engine.
         max_batch: the MAX_BATCH setting; None takes the device's default.
         engines: how many share the cores.
+
+    Attributes:
+        precision: what the model computes in: ``float32``, or the device's ``half``.
+        half: the device's half precision; None where it has none.
     """
 
     def __init__(self, model: Model, device: str, max_batch: int | None, engines: int = 1) -> None:
@@ -69,6 +74,10 @@ class Runner:
         self.max_batch = max_batch or (
             CUDA_MAX_BATCH if self.device.type == "cuda" else CPU_MAX_BATCH
         )
+
+        self.precision = "float32"
+        self._half = HALF.get(self.device.type)
+        self.half = str(self._half).removeprefix("torch.") if self._half else None
 
     def load(self, weights: Weights) -> None:
         """Load the model onto the device."""
@@ -134,7 +143,15 @@ class Runner:
         except errors.ServingError as error:
             raise LoadError(f"the self-test failed: {error.message}") from error
 
-    def golden(self) -> tuple[list[float], float]:
+    def full_batch_seconds(self) -> float:
+        """Run a full batch and return how long it took.
+
+        Raises:
+            app.errors.ServingError, DeviceLost: as ``run``.
+        """
+        return self._timed(self.max_batch)
+
+    def golden(self, seed: int = GOLDEN_SEED) -> tuple[list[float], float]:
         """Run the golden input: noise from a fixed seed, of the model's usual size.
 
         Returns:
@@ -144,7 +161,7 @@ class Runner:
             app.errors.ServingError, DeviceLost: as ``run``.
         """
         sample = self.sample()
-        content = random.Random(GOLDEN_SEED).randbytes(len(sample.payload))
+        content = random.Random(seed).randbytes(len(sample.payload))
         noise = replace(sample, payload=content)
         began = time.monotonic()
         with _translated_errors(self.device, 1):
@@ -185,7 +202,8 @@ class Runner:
 
     @torch.inference_mode()
     def _answer(self, images: Sequence[Pixels]) -> Sequence[object]:
-        outputs = self.model.predict(self._batch(images))
+        with self._autocast():
+            outputs = self.model.predict(self._batch(images))
         if not all(map(_is_finite, _tensors(outputs))):
             raise errors.ModelError("the model's outputs are not finite")
         return self.model.postprocess(outputs, [image.query for image in images])
@@ -193,7 +211,13 @@ class Runner:
     @torch.inference_mode()
     def _golden_outputs(self, image: Pixels) -> Any:
         compute = getattr(self.model, "probe", self.model.predict)
-        return compute(self._batch([image]))
+        with self._autocast():
+            return compute(self._batch([image]))
+
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        if self.precision == "float32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, self._half)
 
     def _batch(self, images: Sequence[Pixels]) -> torch.Tensor | list[torch.Tensor]:
         if self.model.input_spec.batch == "list":
