@@ -27,13 +27,12 @@ export async function request(path, options = {}) {
   }
 }
 
-/** Post an image; ask for the token where the server wants it; resolves with the response. */
-export async function post(path, body) {
+/** Send a request that may need the token, and ask for it then; throws a Refusal where it failed. */
+export async function authorized(path, options = {}) {
   for (;;) {
     const token = tokenInUse();
-    const headers = { "Content-Type": "application/octet-stream" };
-    if (token) headers.Authorization = `Bearer ${token}`;
-    const response = await request(path, { method: "POST", body, headers });
+    const headers = { ...options.headers, ...(token && { Authorization: `Bearer ${token}` }) };
+    const response = await request(path, { ...options, headers });
     if (response.ok) return response;
     const refusal = await refusalOf(response);
     if (response.status !== 401 || !(await askForToken(token))) throw refusal;

@@ -1,12 +1,11 @@
-// One image in, the model's answer out. Asks for masks where the model turns out to have them.
+// One image in, the model's answer out. Asks for masks where the model has them.
 
-import { post } from "./api.js";
+import { authorized, Refusal } from "./api.js";
 
-const MASKS = "predict?masks=png";
-const hops = ["decode", "queue", "inference"];
+const HOPS = ["decode", "queue", "inference"];
 
-// Which models there are, the page learns from their answers: by version, whether masks can be had.
-const masked = new Map();
+// What the model that served last wants in its query; null where that has to be looked up.
+let query = null;
 let version = "";
 
 /** Resolve with {answer, timings, version, requestId}, or throw a Refusal. */
@@ -15,46 +14,46 @@ export async function predict(file) {
   const response = await ask(file);
   const answer = await response.json();
   const whole = performance.now() - began;
+  const header = (name) => response.headers.get(name) ?? "";
+  // Exchanged: the next image is asked what the new model has.
+  if (version && header("X-Model-Version") !== version) query = null;
+  version = header("X-Model-Version");
   return {
     answer,
-    timings: { ...serverTimings(response), whole },
-    version: response.headers.get("X-Model-Version") ?? "",
-    requestId: response.headers.get("X-Request-Id") ?? "",
+    timings: { ...timingsOf(header("Server-Timing")), whole },
+    version,
+    requestId: header("X-Request-Id"),
   };
 }
 
 async function ask(file) {
-  if (masked.get(version)) {
-    const response = await withMasks(file);
-    if (response) return response;
-    masked.clear(); // the model has been exchanged
-  }
-  const response = await post("predict", file);
-  version = response.headers.get("X-Model-Version") ?? "";
-  if (masked.has(version)) return response;
-  const answer = await response.clone().json();
-  if (!answer?.regions?.length) return response;
-  const better = await withMasks(file);
-  masked.set(version, Boolean(better));
-  return better ?? response;
-}
-
-async function withMasks(file) {
+  query ??= await queryOfModel();
+  const options = { method: "POST", body: file, headers: { "Content-Type": "application/octet-stream" } };
   try {
-    return await post(MASKS, file);
-  } catch (refusal) {
-    if (refusal.code === "invalid_parameter") return null;
-    throw refusal;
+    return await authorized(`predict${query}`, options);
+  } catch (error) {
+    if (!query || error.code !== "invalid_parameter") throw error;
+    query = null; // the model was exchanged between the two
+    return authorized("predict", options);
   }
 }
 
-function serverTimings(response) {
-  const header = response.headers.get("Server-Timing") ?? "";
+async function queryOfModel() {
+  try {
+    const { options = [] } = await (await authorized("status")).json();
+    return options.some(({ name }) => name === "masks") ? "?masks=png" : "";
+  } catch (error) {
+    if (error instanceof Refusal && error.code !== "unauthorized") return ""; // the post will say why
+    throw error;
+  }
+}
+
+function timingsOf(text) {
   const found = {};
-  for (const entry of header.split(",")) {
+  for (const entry of text.split(",")) {
     const [name, ...parameters] = entry.trim().split(";");
     const duration = parameters.find((parameter) => parameter.startsWith("dur="));
-    if (hops.includes(name) && duration) found[name] = Number(duration.slice(4));
+    if (HOPS.includes(name) && duration) found[name] = Number(duration.slice(4));
   }
   return found;
 }
