@@ -9,6 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 MADE := $(VENV)/made
 RUNTIME := $(VENV)/installed
 TESTING := $(VENV)/installed-test
+BROWSING := $(VENV)/installed-browser
 REQUIREMENTS := pyproject.toml setup.cfg constraints.txt
 
 # Scripts in a virtual environment hold its path, and an upgrade of the system takes its Python
@@ -17,7 +18,7 @@ ifneq ($(shell $(BIN)/python3 -c 'import pip' 2>/dev/null && cat $(MADE) 2>/dev/
 .PHONY: $(MADE)
 endif
 
-.PHONY: help serve test lint test-gpu test-container rollout rollout-full docs clean
+.PHONY: help serve test lint test-gpu test-console test-container rollout rollout-full docs clean
 .DELETE_ON_ERROR:
 
 help:
@@ -26,6 +27,7 @@ help:
 	@echo 'make test            lint, then every test that needs neither root nor a GPU'
 	@echo 'make lint            ruff, mypy, import-linter, shellcheck, hadolint'
 	@echo 'make test-gpu        the tests that need an NVIDIA GPU'
+	@echo 'make test-console    the page at / in a real browser; apt-get install --no-install-recommends chromium'
 	@echo 'make test-container  the tests of the image, built by podman; they need root'
 	@echo 'make rollout         the proof of losslessness behind real nginx and HAProxy, some five minutes;'
 	@echo '                     apt-get install --no-install-recommends nginx-light haproxy'
@@ -54,6 +56,9 @@ lint: $(TESTING)
 
 test-gpu: $(TESTING)
 	$(BIN)/pytest -m gpu
+
+test-console: $(BROWSING)
+	$(BIN)/pytest -m console tests/console
 
 # After the first failure the others would only build again. -rP prints what was counted.
 test-container: $(TESTING)
@@ -127,4 +132,9 @@ $(RUNTIME): $(MADE) $(REQUIREMENTS)
 $(TESTING): $(RUNTIME)
 	@echo 'Installing what the tests need ...'
 	$(PIP) install --constraint constraints.txt --editable '.[test]'
+	@touch $@
+
+$(BROWSING): $(TESTING)
+	@echo 'Installing what drives the browser ...'
+	$(PIP) install --constraint constraints.txt --editable '.[browser]'
 	@touch $@

@@ -70,8 +70,8 @@ class Regions(Fixed):
             "polygon": [[300, 160], [390, 165], [388, 200], [300, 195]],
         },
         {
-            "label": "title", "class_id": 3, "score": 0.7, "box": [300, 20, 390, 60], "order": 1,
-            "polygon": [[300, 20], [390, 25], [388, 60], [300, 55]],
+            "label": "title", "class_id": 3, "score": 0.7, "box": [320, 20, 390, 60], "order": 1,
+            "polygon": [[320, 20], [390, 25], [388, 60], [320, 55]],
         },
     ]  # fmt: skip
 

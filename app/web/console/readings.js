@@ -50,7 +50,7 @@ export function showBatches(metrics) {
         "li",
         {},
         tell(element("span", { className: "label" }), key, { size }),
-        element("span", { className: "score", textContent: count }),
+        element("span", { className: "score", textContent: `${count} ×` }),
         bar(count / most),
       ),
     );
