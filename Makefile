@@ -10,6 +10,7 @@ MADE := $(VENV)/made
 RUNTIME := $(VENV)/installed
 TESTING := $(VENV)/installed-test
 BROWSING := $(VENV)/installed-browser
+PLOTTING := $(VENV)/installed-autoscale
 REQUIREMENTS := pyproject.toml setup.cfg constraints.txt
 
 # Scripts in a virtual environment hold its path, and an upgrade of the system takes its Python
@@ -18,7 +19,8 @@ ifneq ($(shell $(BIN)/python3 -c 'import pip' 2>/dev/null && cat $(MADE) 2>/dev/
 .PHONY: $(MADE)
 endif
 
-.PHONY: help serve test lint test-gpu test-console test-container rollout rollout-full docs clean
+.PHONY: help serve test lint test-gpu test-console test-container test-observability autoscale \
+	rollout rollout-full docs clean
 .DELETE_ON_ERROR:
 
 help:
@@ -29,6 +31,12 @@ help:
 	@echo 'make test-gpu        the tests that need an NVIDIA GPU'
 	@echo 'make test-console    the page at / in a real browser; apt-get install --no-install-recommends chromium'
 	@echo 'make test-container  the tests of the image, built by podman; they need root'
+	@echo 'make test-observability'
+	@echo '                     rules, dashboard and metrics, read by real Prometheus;'
+	@echo '                     apt-get install --no-install-recommends prometheus'
+	@echo 'make autoscale       the autoscaler of deploy/kubernetes, played against real instances behind'
+	@echo '                     HAProxy, some four minutes; writes docs/autoscaling.md and its picture;'
+	@echo '                     apt-get install --no-install-recommends haproxy prometheus'
 	@echo 'make rollout         the proof of losslessness behind real nginx and HAProxy, some five minutes;'
 	@echo '                     apt-get install --no-install-recommends nginx-light haproxy'
 	@echo 'make rollout-full    the same with 20,000 requests an upgrade, half an hour;'
@@ -63,6 +71,12 @@ test-console: $(BROWSING)
 # After the first failure the others would only build again. -rP prints what was counted.
 test-container: $(TESTING)
 	$(BIN)/pytest -m container -x -rP tests/container
+
+test-observability: $(TESTING)
+	$(BIN)/pytest -m observability tests/deploy
+
+autoscale: $(TESTING) $(PLOTTING)
+	$(BIN)/python -m autoscaling --write
 
 rollout: $(TESTING)
 	$(BIN)/python -m rollout
@@ -137,4 +151,9 @@ $(TESTING): $(RUNTIME)
 $(BROWSING): $(TESTING)
 	@echo 'Installing what drives the browser ...'
 	$(PIP) install --constraint constraints.txt --editable '.[browser]'
+	@touch $@
+
+$(PLOTTING): $(RUNTIME)
+	@echo 'Installing what draws the picture ...'
+	$(PIP) install --constraint constraints.txt --editable '.[autoscale]'
 	@touch $@

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,17 @@ def _truth(text: str) -> bool:
     return _TRUTHS[text.lower()]
 
 
+def _url(text: str) -> str:
+    parts = urlsplit(text)
+    parts.port  # noqa: B018  raises ValueError
+    if parts.scheme not in ("http", "https") or not parts.hostname or not text.isprintable():
+        raise ValueError(text)
+    if " " in text or "@" in parts.netloc:
+        raise ValueError(text)
+    return text
+
+
 FLAG = Kind(_truth, "true or false")
 TEXT = matching(r".+", "any text")
 PATH = matching(r"[^\0]+", "a path")
+URL = Kind(_url, "a URL that begins with http:// or https://, without a user")

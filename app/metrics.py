@@ -123,6 +123,9 @@ ENGINES = _gauge(
     "engines", "Engines by stage; `gone` is a place whose next engine is due, `retiring` one that "
     "answers what it holds.", "stage",
 )  # fmt: skip
+ENGINES_READY = _gauge(
+    "engines_ready", "Engines that are ready, by device: 0 says which GPU is gone.", "device"
+)
 READY = _gauge("ready", "1 while `/ready` says 200.")
 DRAINING = _gauge("draining", "1 from SIGTERM on.")
 MODEL_INFO = _gauge(
@@ -152,7 +155,7 @@ ALL: tuple[Metric, ...] = (
     HTTP_REQUESTS, HTTP_DURATION, IN_PROGRESS, REQUESTS_SHED, REQUESTS_EXPIRED, ERRORS,
     DECODE_DURATION, QUEUE_WAIT, INFERENCE_DURATION, BATCH_SIZE, RESULTS,
     QUEUE_LENGTH, ADMITTED, ADMITTED_LIMIT, HTTP_WORKERS, READY, DRAINING, START_TIME, MODEL_INFO,
-    ENGINES, RESTARTS, REPLAYS, SWAPS, SWAP_DURATION,
+    ENGINES, ENGINES_READY, RESTARTS, REPLAYS, SWAPS, SWAP_DURATION,
     DEEP_CHECK_HEALTHY, DEEP_CHECK_AGE, DEEP_CHECK_DURATION, DEEP_CHECK_FAILURES, ENGINE_MEMORY,
     GPU_USED, GPU_FREE, GPU_TOTAL, GPU_USED_RATIO, GPU_UTILIZATION, GPU_TEMPERATURE,
 )  # fmt: skip
@@ -187,7 +190,9 @@ class Counts:
     def add(self, counted: Mapping[str, Sequence[Sequence[Any]]]) -> None:
         """Add what another has counted."""
         for name, rows in counted.items():
-            metric = BY_NAME[name]
+            metric = BY_NAME.get(name)
+            if metric is None:  # a worker was recycled into newer code than the supervisor's
+                continue
             for labels, added in rows:
                 cells = self._cells(metric, tuple(labels))
                 for place, value in enumerate(added):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from app import limits
-from app.kinds import FLAG, PATH, TEXT, Kind, choice, integer, matching, number
+from app.kinds import FLAG, PATH, TEXT, URL, Kind, choice, integer, matching, number
 
 
 class SettingsError(Exception):
@@ -166,8 +166,12 @@ class Settings:
         shown="/tmp/unbroken-PORT",  # noqa: S108
     )  # fmt: skip
     auth_token: str | None = variable(
-        TEXT, "If set, every route but the probes needs it in `Authorization`, "
-        "alone or after `Bearer`.", shown="unset", secret=True,
+        TEXT, "If set, every route but the probes and `/metrics` needs it in "
+        "`Authorization`, alone or after `Bearer`.", shown="unset", secret=True,
+    )  # fmt: skip
+    eas_metrics_url: str | None = variable(
+        URL, "Where queue length and requests in flight are posted every five seconds, on PAI-EAS "
+        "`http://localhost:8080/api/builtin/realtime_metrics`.", shown="unset",
     )  # fmt: skip
     origin: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 

@@ -29,6 +29,7 @@ def markdown(measured: Results) -> str:
         "## Start-up", _starts(measured),
         "## Memory", _memory(measured),
         "## The server's own cost: mnist, 16 clients, a 4 KB JPEG", _cost(measured),
+        "## What metrics cost", counting(measured),
         "## SIGKILL of the engine under 16 clients", _recovery(measured),
     ]  # fmt: skip
     return "\n\n".join(parts)
@@ -169,6 +170,14 @@ def _cost(measured: Results) -> str:
     head = ("requests/s", "p50 ms", "p99 ms", "failed", "CPU µs a request: workers", "engine",
             "supervisor", "clients' own")  # fmt: skip
     return _table(head, [row])
+
+
+def counting(measured: Results) -> str:
+    """Return the table of what metrics cost."""
+    rows = [(name, _spread(values, 1)) for name, values in measured.counting.items()]
+    return _table(("step", "CPU µs"), rows) + (
+        "\n\nEach step alone, many times over in one process: its caches are warm."
+    )
 
 
 def _recovery(measured: Results) -> str:

@@ -116,6 +116,7 @@ class Results:
     recoveries: list[Recovery] = field(default_factory=list)
     recovery_failures: dict[str, int] = field(default_factory=dict)
     cost: list[Throughput] = field(default_factory=list)
+    counting: dict[str, list[float]] = field(default_factory=dict)  # step -> CPU microseconds
 
     def best_batch(self, variant: str) -> int:
         """Return the batch size with the highest median rate: one lucky window must not win."""

@@ -3,6 +3,7 @@
 import grp
 import os
 import pwd
+import re
 import signal
 import subprocess
 from collections.abc import Sequence
@@ -10,8 +11,11 @@ from pathlib import Path
 
 from rollout import balancer
 from rollout.ports import free_port
+from tests.server import ROOT
 
-# proxy_next_upstream off: nothing is tried again. max_fails=0: no instance is taken out unasked.
+# What users are given. Here it gets the instances and a port of ours, and nothing is tried again.
+SHIPPED = ROOT / "deploy" / "nginx" / "unbroken.conf"
+
 _CONFIG = """\
 daemon off;
 {user}worker_processes 1;
@@ -21,18 +25,9 @@ events {{ worker_connections 1024; }}
 http {{
     log_format rollout '$http_x_request_id $status $upstream_status';
     access_log access.log rollout;
+    keepalive_requests 1000000;
 {temporary}
-    include upstream.conf;
-    server {{
-        listen 127.0.0.1:{port} backlog=1024;
-        keepalive_requests 1000000;
-        location / {{
-            proxy_pass http://instances;
-            proxy_http_version 1.1;
-            proxy_set_header Connection "";
-            proxy_next_upstream off;
-        }}
-    }}
+    include unbroken.conf;
 }}
 """
 
@@ -52,7 +47,7 @@ class Nginx:
         self.port = free_port()
         self._folder = folder
         self._write(ports)
-        config = _CONFIG.format(user=_user(), temporary=_temporary(program), port=self.port)
+        config = _CONFIG.format(user=_user(), temporary=_temporary(program))
         (folder / "nginx.conf").write_text(config)
         self._process = balancer.launch(
             [program, "-p", f"{folder}/", "-c", "nginx.conf", "-e", "error.log"], folder
@@ -60,7 +55,7 @@ class Nginx:
         balancer.wait_open(self._process, self.port, folder)
 
     def route(self, ports: Sequence[int]) -> None:
-        """Rewrite the upstream file and reload."""
+        """Rewrite the upstream's servers and reload."""
         self._write(ports)
         self._process.send_signal(signal.SIGHUP)
 
@@ -82,11 +77,24 @@ class Nginx:
         balancer.kill(self._process)
 
     def _write(self, ports: Sequence[int]) -> None:
-        servers = "".join(f"    server 127.0.0.1:{port} max_fails=0;\n" for port in ports)
-        text = f"upstream instances {{\n{servers}    keepalive 32;\n}}\n"
-        new = self._folder / "upstream.conf.new"
-        new.write_text(text)
-        new.rename(self._folder / "upstream.conf")
+        new = self._folder / "unbroken.conf.new"
+        new.write_text(fill(SHIPPED.read_text(), self.port, ports))
+        new.rename(self._folder / "unbroken.conf")
+
+
+def fill(shipped: str, port: int, instances: Sequence[int]) -> str:
+    """Return the shipped file with this port, these instances, and no second try."""
+    servers = "".join(f"    server 127.0.0.1:{instance} max_fails=0;\n" for instance in instances)
+    text = shipped
+    for theirs, ours in (
+        (r"(?:    server 127\.0\.0\.1:\d+ max_fails=0;\n)+", servers),
+        (r"listen 80;", f"listen 127.0.0.1:{port} backlog=1024;"),
+        (r"proxy_next_upstream error timeout;", "proxy_next_upstream off;"),
+    ):
+        text, found = re.subn(theirs, ours, text)
+        if found != 1:
+            raise AssertionError(f"{SHIPPED} has {theirs!r} {found} times; the proof needs it once")
+    return text
 
 
 def _user() -> str:

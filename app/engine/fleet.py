@@ -181,6 +181,7 @@ class Fleet:
             logs.event("bad_stage", level=logging.ERROR, stage=stage, after=engine.stage)
         engine.cause, engine.version = frame.head["cause"], frame.head["version"]
         engine.hello = frame.head["hello"]
+        slot.found = engine.hello.get("device", slot.found)
         if engine is slot.engine and stage in (Stage.READY, Stage.FAILED):
             slot.cause = engine.cause
         if frame.head["wrong_setting"] and not self.served:

@@ -92,7 +92,10 @@ class EngineProcess:
         self._enter(Stage.SELF_TEST)
         runner.self_test()
         deep = DeepCheck(runner.golden, settings.deep_check_seconds)
-        deep.record(time.monotonic())
+        try:
+            deep.record(time.monotonic())
+        except errors.ServingError as error:
+            raise LoadError(f"there is no golden answer: {error.message}") from error
         self._deep = deep
         if uuid := runner.gpu_uuid():
             self._gpu = Gpu(uuid, runner.pool)

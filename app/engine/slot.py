@@ -152,6 +152,7 @@ class Slot:
         failures: how many in a row ended before they were ready.
         retry_at: monotonic seconds of the next start while there is none.
         cause: why the last load failed, in words; empty once one was ready.
+        found: what the device has come to, in an engine's words; empty until one was ready.
     """
 
     device: str
@@ -161,6 +162,7 @@ class Slot:
     failures: int = 0
     retry_at: float = 0.0
     cause: str = ""
+    found: str = ""
     restarts: dict[str, int] = field(default_factory=dict)
 
     def engines(self) -> Iterator[Engine]:

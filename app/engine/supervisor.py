@@ -13,7 +13,7 @@ import signal
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from app import logs, state_dir
 from app.engine.channel import Channel, ChannelClosed
@@ -26,6 +26,9 @@ from app.engine.swap import Reply
 from app.engine.tally import Moment, Tally
 from app.settings import Settings
 from app.stderr import StderrPipe
+
+if TYPE_CHECKING:
+    from app.engine.push import Push
 
 TICK_SECONDS = 0.25
 MARK_AGAIN_SECONDS = 5.0
@@ -57,6 +60,7 @@ class Supervisor:
         self._marked_ready: bool | None = None
         self._mark_at = 0.0
         self._scrapes = Scrapes(self._directory, lambda: self._tally.total(self._moment()))
+        self._push: Push | None = None
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def run(self) -> bool:
@@ -64,6 +68,7 @@ class Supervisor:
         adopt_orphans()
         self._take_signals()
         self._fleet.start_nursery()
+        self._start_push()
         last = time.monotonic()
         while not self._fleet.gone:
             for key, _ in self._selector.select(TICK_SECONDS):
@@ -82,10 +87,20 @@ class Supervisor:
             self._mark_ready(now)
             self._scrapes.tick(now)
             self._directory.flush()
+            if self._push:
+                moment = self._moment()
+                self._push.note(moment.queue_length, moment.in_progress)
         self._fleet.stop_nursery()
         self._directory.close()
         state_dir.clear(self._settings.state_dir)
         return not self._fleet.refused
+
+    def _start_push(self) -> None:
+        if url := self._settings.eas_metrics_url:
+            from app.engine.push import Push  # noqa: PLC0415  its libraries take 5 MB
+
+            self._push = Push(url)
+            self._push.start()
 
     def _take_signals(self) -> None:
         # Handlers only wake the loop: logging or locking inside one can deadlock.

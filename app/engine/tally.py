@@ -92,6 +92,11 @@ class Moment:
             stages.update(one.stage for one in (slot.engine, slot.successor) if one)
         for stage, times in stages.items():
             yield metrics.ENGINES, [stage], times
+        ready: Counter[str] = Counter()
+        for slot in self.slots:
+            ready[_device(slot)] += slot.engine is not None and slot.engine.stage is Stage.READY
+        for device, times in ready.items():
+            yield metrics.ENGINES_READY, [device], times
 
 
 Sample = tuple[Metric, list[str], float]
@@ -154,8 +159,7 @@ def _gpus(engines: Places) -> Iterator[Sample]:
 
 def _device(slot: Slot) -> str:
     """Return the device of a slot's engines; only they know what `auto` has come to."""
-    known = [engine.hello["device"] for engine in slot.engines() if engine.hello]
-    return known[0] if known else slot.device
+    return slot.found or slot.device
 
 
 def _deep_checks(slots: Sequence[Slot], now: float) -> Iterator[Sample]:

@@ -47,8 +47,9 @@ def count(counts: Counts, status: int, seconds: float) -> None:
         status: of the answer.
         seconds: since the first byte.
     """
-    route = request.url_rule.rule if request.url_rule else metrics.OTHER
-    method = request.method if request.method in _METHODS else metrics.OTHER
+    rule, method = request.url_rule, request.method
+    route = rule.rule if rule else metrics.OTHER
+    method = method if method in _METHODS else metrics.OTHER
     counts.count(metrics.HTTP_REQUESTS, route, method, str(status))
     counts.observe(metrics.HTTP_DURATION, seconds, route)
     if error := g.get("error"):

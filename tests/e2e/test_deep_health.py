@@ -1,5 +1,6 @@
 """The real server with a model that goes wrong while it serves: who says so, and what follows."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -31,8 +32,10 @@ def degrading(start: Start, gate: Path) -> Server:
 
 
 def reason(server: Server) -> str:
-    """Return what /health says against the server, or nothing."""
-    return str(server.get("/health").json().get("reason", ""))
+    """Return what /health says against the server, or nothing; also while nobody listens yet."""
+    with contextlib.suppress(OSError):
+        return str(server.get("/health").json().get("reason", ""))
+    return ""
 
 
 def marked(server: Server) -> bool:
@@ -171,3 +174,11 @@ def test_the_mark_for_exec_probes_is_there_exactly_while_ready(start: Start) -> 
     server.signal(signal.SIGTERM)
     wait_for(lambda: not marked(server), "the mark to go with the drain")
     assert server.get("/health").status == 200, "it serves on"
+
+
+def test_a_model_without_a_golden_answer_never_serves_and_says_why(start: Start) -> None:
+    server = start(MODEL="tests.stubs.degrading:NeverSound", MODEL_PATH=WEIGHTS)
+    wait_for(lambda: "no golden answer" in reason(server), "the cause")
+    assert reason(server) == (
+        "load_failed: there is no golden answer: the model's outputs are not finite"
+    )

@@ -15,6 +15,7 @@ from tests.metrics import Scrape
 from tests.server import ROOT, Client, Load, Server, children, png, wait_for
 from tests.stubs.models import MARK
 
+WEIGHTS = ROOT / "app/models/weights/mnist.safetensors"
 PREDICTED = {"route": "/predict", "method": "POST", "status": 200}
 
 
@@ -69,6 +70,8 @@ def test_the_sums_of_all_workers_are_what_the_clients_have_counted(start: Start)
 
 def test_every_metric_that_a_cpu_can_have_is_there_and_parses(mnist: Server) -> None:
     assert mnist.post(png()).status == 200
+    # An engine reports what it has found within half a second.
+    wait_for(lambda: Scrape(mnist)("deep_check_healthy") == 1, "its first report")
     scrape = Scrape(mnist)
     for metric in metrics.ALL:
         family = scrape.families.get(metric.name.removesuffix("_total"))
@@ -220,6 +223,37 @@ def test_exchanges_are_counted_and_the_old_model_is_gone(start: Start, tmp_path:
         load.answers
     )
     wait_for(lambda: Scrape(server)("batch_size_sum") == len(load.answers), "both engines' counts")
+
+
+def test_deep_checks_that_fail_show_and_are_counted(start: Start, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    server = start(
+        MODEL="tests.stubs.degrading:Degrades", MODEL_PATH=WEIGHTS, GATE=gate,
+        DEEP_CHECK_SECONDS=0.5, DEEP_CHECK_FAILURES=0,
+    ).wait_ready()  # fmt: skip
+    assert Scrape(server)("deep_check_failures_total") == 0
+    gate.write_text("nan")
+    scrape = wait_for(
+        lambda: (scrape := Scrape(server))("deep_check_failures_total") and scrape, "a failure"
+    )
+    assert scrape("deep_check_healthy") == scrape("ready") == 0
+    assert scrape("engines", stage="degraded") == 1
+    assert scrape("deep_check_age_seconds") < 60
+
+
+def test_a_gpu_shows_with_its_device(start: Start, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    gate.write_text("4000")
+    server = start(MODEL="tests.stubs.degrading:OnGpu", MODEL_PATH=WEIGHTS, GATE=gate).wait_ready()
+    scrape = wait_for(
+        lambda: (scrape := Scrape(server))("gpu_memory_used_ratio") and scrape, "a reading"
+    )
+    device = {"gpu": "0-1", "device": "cpu"}
+    assert scrape("gpu_memory_used_ratio", **device) == 0.75
+    assert scrape("gpu_memory_free_bytes", **device) == 4000 * 2**20
+    assert scrape("gpu_memory_total_bytes", **device) == 16000 * 2**20
+    assert scrape("gpu_utilization_ratio", **device) == 0.25
+    assert scrape("gpu_temperature_celsius", **device) == 40
 
 
 def test_a_drain_shows(start: Start) -> None:

@@ -61,3 +61,21 @@ class OnGpu(Mnist):
         from app.engine import runner
 
         runner.Runner.gpu_uuid = lambda self: "0-1"  # type: ignore[method-assign]
+
+
+class NeverSound(Mnist):
+    """Answers what is no number from its load on."""
+
+    def predict(self, batch: torch.Tensor) -> torch.Tensor:
+        """Return NaN for an image that is not of one grey, as those of the self-test are."""
+        scores = super().predict(batch)
+        return scores * torch.nan if batch.float().std() > 0 else scores
+
+
+class Unhurried(Degrades):
+    """Takes a quarter of a second a batch, so that requests wait."""
+
+    def predict(self, batch: torch.Tensor) -> torch.Tensor:
+        """Sleep, then go wrong if told to, and answer."""
+        time.sleep(0.25)
+        return super().predict(batch)

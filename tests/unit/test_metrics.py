@@ -69,6 +69,12 @@ def test_a_rate_finds_a_zero_before_the_first_count() -> None:
     assert metrics.HTTP_REQUESTS.name not in rows, "its labels are not known beforehand"
 
 
+def test_a_metric_of_another_version_is_left_out() -> None:
+    counts = Counts()
+    counts.add({"unbroken_of_tomorrow": [[[], [1]]]})
+    assert counts.take() == {}
+
+
 def test_labels_beyond_the_cap_are_one() -> None:
     counts = Counts()
     for label in range(MAX_SERIES + 5):

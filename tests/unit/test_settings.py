@@ -36,6 +36,9 @@ def test_a_value_says_where_it_came_from() -> None:
         {"DEVICE": "tpu"}, {"DEVICE": "cuda:0,cpu"}, {"MAX_BATCH": "0"},
         {"REQUEST_TIMEOUT_SECONDS": "nan"}, {"REQUEST_TIMEOUT_SECONDS": "inf"},
         {"LOG_LEVEL": "LOUD"}, {"LOG_FORMAT": "xml"},
+        {"EAS_METRICS_URL": "localhost:8080"}, {"EAS_METRICS_URL": "http://"},
+        {"EAS_METRICS_URL": "http://host:99999"}, {"EAS_METRICS_URL": "http://me:hush@host"},
+        {"EAS_METRICS_URL": "http://a b"},
         {"STATE_DIR": "relative"}, {"STATE_DIR": "/tmp/" + "x" * 80},
     ],
 )  # fmt: skip

@@ -38,12 +38,19 @@ class Peer:
         with gevent.Timeout(10):
             self._sock, _ = self._listener.accept()
         self._decoder = Decoder()
+        self._frames = []
 
     def send(self, *frames: Frame) -> None:
         """Send frames."""
         self._sock.sendall(b"".join(frame.encode() for frame in frames))
 
     def receive(self) -> Frame:
+        """Return the next frame; COUNTS come in between, once a second."""
+        while (frame := self.receive_any()).type is Type.COUNTS:
+            pass
+        return frame
+
+    def receive_any(self) -> Frame:
         """Return the next frame."""
         with gevent.Timeout(10):
             while not self._frames:

@@ -57,6 +57,11 @@ def test_engines_are_counted_by_stage() -> None:
     assert sum(stages.values()) == 4
 
 
+def test_a_gpu_whose_engine_is_gone_is_told_from_the_others() -> None:
+    slots = [Slot("cuda:0", engine(), found="cuda:0"), Slot("cuda:1", found="cuda:1")]
+    assert series(now(*slots), metrics.ENGINES_READY) == {("cuda:0",): 1, ("cuda:1",): 0}
+
+
 def test_the_causes_of_restarts_are_few_and_start_at_zero() -> None:
     causes = {"signal 9": 1, "signal 11": 2, "exit code 3": 4, "hang": 8, "the moon": 16}
     restarts = series(now(Slot("cpu", restarts=causes)), metrics.RESTARTS)
@@ -75,7 +80,7 @@ def test_the_model_is_named_once_while_an_engine_has_it() -> None:
 def test_a_gpu_that_two_engines_share_is_one_and_the_latest_reading_counts() -> None:
     late = engine(hello=HELLO, gpu=GPU, heard_at=9.0)
     early = engine(Stage.LOADING, gpu={**GPU, "used_mb": 10}, heard_at=8.0)
-    moment = now(Slot("auto", late, early))
+    moment = now(Slot("auto", late, early, found="cuda:0"))
     labels = ("GPU-1", "cuda:0")
     assert series(moment, metrics.GPU_USED) == {labels: 30 * 2**20}
     assert series(moment, metrics.GPU_USED_RATIO) == {labels: 0.3}
@@ -98,7 +103,6 @@ def test_of_several_deep_checks_the_worst_counts() -> None:
 
 
 def test_memory_is_that_of_every_engine_of_a_device() -> None:
-    slot = Slot(
-        "auto", engine(hello=HELLO, host=Memory(2.0)), engine(Stage.LOADING, host=Memory(1.0))
-    )
+    loading = engine(Stage.LOADING, host=Memory(1.0))
+    slot = Slot("auto", engine(hello=HELLO, host=Memory(2.0)), loading, found="cuda:0")
     assert series(now(slot), metrics.ENGINE_MEMORY) == {("cuda:0",): 3 * 2**20}

@@ -1,0 +1,1 @@
+"""Autoscaling, rehearsed: the HorizontalPodAutoscaler's part, played against real instances."""
