@@ -85,7 +85,9 @@ def test_a_large_photo_is_drawn_smaller_and_what_is_on_it_too(start: Start, visi
     assert opened.pixel(20, 110) == colour(opened, 1), "the box's edge at half its place"
 
 
-def test_masks_are_asked_for_where_the_model_has_them(start: Start, visit: Open) -> None:
+def test_masks_are_asked_for_where_the_model_has_them_and_done_without_where_not(
+    start: Start, visit: Open
+) -> None:
     server = serve(start, "Regions")
     opened = visit(server)
     opened.choose(picture())
@@ -100,6 +102,12 @@ def test_masks_are_asked_for_where_the_model_has_them(start: Start, visit: Open)
     opened.page.reload()
     opened.choose(picture())
     assert f"{opened.origin}/predict?masks=png" in opened.asked
+
+    opened.expected = "400"
+    refusal = {"error": {"code": "invalid_parameter", "message": "too many pixels"}}
+    opened.page.route("**/predict?masks=png", lambda route: route.fulfill(status=400, json=refusal))
+    opened.choose(picture())
+    assert opened.page.locator(".summary").count() == 2, "without masks, where they are refused"
 
 
 def test_a_class_map_is_laid_over_the_picture_in_its_own_colours(start: Start, visit: Open) -> None:

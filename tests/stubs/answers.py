@@ -44,11 +44,11 @@ class Predictions(Fixed):
     ]
 
 
-def _mask() -> str:
-    """Return a filled ellipse, white on black, of the size of the image."""
-    mask = Image.new("L", SIZE)
-    ImageDraw.Draw(mask).ellipse((40, 60, 160, 240), fill=255)
-    return _png(mask)
+def _mask() -> dict[str, Any]:
+    """Return a filled ellipse, white on black, as large as its box, and where that lies."""
+    mask = Image.new("1", (120, 180))
+    ImageDraw.Draw(mask).ellipse((0, 0, 119, 179), fill=1)
+    return {"png": _png(mask), "left": 40, "top": 60}
 
 
 class Regions(Fixed):

@@ -48,20 +48,19 @@ function veil({ context, scale }, bitmap, [x1, y1, x2, y2], paint) {
 }
 
 async function regions(sheet, list) {
-  for (const region of list) if (region.mask) await mask(sheet, region);
+  for (const region of list) if (region.mask?.png) await mask(sheet, region);
   for (const region of list) outline(sheet, region);
   for (const region of list) keypoints(sheet, region);
   // Last and in reverse, so that nothing covers the name of the likeliest.
   for (const region of list.toReversed()) name(sheet, region);
 }
 
-/** Lay a mask over the picture: white where the object is; of the picture's size or of the box's. */
-async function mask(sheet, { mask: png, box, class_id: id }) {
-  if (typeof png !== "string") return; // a form that this page has not asked for
+/** Lay a mask over the picture: a PNG that is white where the object is, and where its corner lies. */
+async function mask(sheet, { mask: { png, left, top }, class_id: id }) {
   const map = await opened(bytesOf(png));
-  const whole = map.width === sheet.width && map.height === sheet.height;
   const [white, colour] = [pixel([255, 255, 255]), pixel(colourOf(id))];
-  veil(sheet, map, whole ? [0, 0, sheet.width, sheet.height] : box, (value) => (value === white ? colour : 0));
+  const place = [left, top, left + map.width, top + map.height];
+  veil(sheet, map, place, (value) => (value === white ? colour : 0));
 }
 
 function outline({ context, scale, line }, { box, polygon, class_id: id }) {
