@@ -44,8 +44,8 @@ def test_where_the_focus_is_can_be_seen(mnist: Server, visit: Open) -> None:
     opened.page.keyboard.press("Tab")
     opened.page.keyboard.press("Tab")
     opened.page.keyboard.press("Tab")
-    outline = "getComputedStyle(document.querySelector('label[for=files]')).outlineWidth"
-    assert opened.page.evaluate(outline) == "3px"
+    outline = "getComputedStyle(document.querySelector('label[for=files]')).outlineStyle"
+    assert opened.page.evaluate(outline) == "solid"
 
 
 def test_a_screen_reader_gets_names_for_everything_and_the_answer_when_it_comes(
