@@ -83,8 +83,9 @@ def _url(text: str) -> str:
     parts.port  # noqa: B018  raises ValueError
     if parts.scheme not in ("http", "https") or not parts.hostname or not text.isprintable():
         raise ValueError(text)
-    if " " in text or "@" in parts.netloc:
+    if " " in text or "@" in parts.netloc or not text.isascii():
         raise ValueError(text)
+    parts.hostname.encode("idna")  # as the resolver will: a UnicodeError is a ValueError
     return text
 
 

@@ -58,13 +58,17 @@ def _begin() -> None:
 
 
 def _authorize(settings: Settings) -> None:
-    is_open = request.path in _PROBES or (settings.console and console.is_open(request))
+    is_open = _is_probe() or (settings.console and console.is_open(request))
     if settings.auth_token is None or (is_open and request.method in ("GET", "HEAD")):
         return
     # PAI-EAS sends the bare token, everybody else a scheme before it (RFC 6750).
     sent = re.sub(r"(?i)^bearer\s+", "", request.headers.get("Authorization", ""))
     if not hmac.compare_digest(sent.encode(), settings.auth_token.encode()):
         raise errors.Unauthorized("this server needs its token in the Authorization header")
+
+
+def _is_probe() -> bool:
+    return request.path.rstrip("/") in _PROBES  # a slash at the end makes no difference
 
 
 def _answer_error(error: Exception) -> Response:
@@ -99,8 +103,8 @@ def _known(error: Exception) -> errors.ServingError:
     return errors.Internal("the server has a defect; the log has it under this request id")
 
 
-def _is_routine(path: str) -> bool:
-    return path in _PROBES or path.startswith(console.PREFIX)
+def _is_routine() -> bool:
+    return _is_probe() or request.path.startswith(console.PREFIX)
 
 
 def _finish(engine: EngineClient, response: Response) -> Response:
@@ -109,7 +113,7 @@ def _finish(engine: EngineClient, response: Response) -> Response:
     metrics.count(engine.report.counts, response.status_code, seconds)
     answer: Answer | None = g.get("answer")
     logs.event(
-        "request", level=logging.DEBUG if _is_routine(request.path) else logging.INFO,
+        "request", level=logging.DEBUG if _is_routine() else logging.INFO,
         request_id=g.request_id, method=request.method, path=request.path,
         status=response.status_code, bytes_in=request.content_length or 0,
         bytes_out=response.content_length,
