@@ -9,6 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 MADE := $(VENV)/made
 RUNTIME := $(VENV)/installed
 TESTING := $(VENV)/installed-test
+BROWSING := $(VENV)/installed-browser
 PLOTTING := $(VENV)/installed-autoscale
 REQUIREMENTS := pyproject.toml setup.cfg constraints.txt
 
@@ -18,7 +19,8 @@ ifneq ($(shell $(BIN)/python3 -c 'import pip' 2>/dev/null && cat $(MADE) 2>/dev/
 .PHONY: $(MADE)
 endif
 
-.PHONY: help serve test lint test-all test-gpu test-container test-observability autoscale rollout rollout-full docs models clean
+.PHONY: help serve test lint test-all test-gpu test-console test-container test-observability \
+	autoscale rollout rollout-full docs models clean
 .DELETE_ON_ERROR:
 
 help:
@@ -28,6 +30,7 @@ help:
 	@echo 'make lint            ruff, mypy, import-linter, shellcheck, hadolint'
 	@echo 'make test-all        make test with what takes minutes or gigabytes: every model of torchvision'
 	@echo 'make test-gpu        the tests that need an NVIDIA GPU'
+	@echo 'make test-console    the page at / in a real browser; apt-get install --no-install-recommends chromium'
 	@echo 'make test-container  the tests of the image, built by podman; they need root'
 	@echo 'make test-observability'
 	@echo '                     rules, dashboard and metrics, read by real Prometheus;'
@@ -66,6 +69,9 @@ test-all: lint
 
 test-gpu: $(TESTING)
 	$(BIN)/pytest -m gpu
+
+test-console: $(BROWSING)
+	$(BIN)/pytest -m console tests/console
 
 # After the first failure the others would only build again. -rP prints what was counted.
 test-container: $(TESTING)
@@ -149,6 +155,11 @@ $(RUNTIME): $(MADE) $(REQUIREMENTS)
 $(TESTING): $(RUNTIME)
 	@echo 'Installing what the tests need ...'
 	$(PIP) install --constraint constraints.txt --editable '.[test]'
+	@touch $@
+
+$(BROWSING): $(TESTING)
+	@echo 'Installing what drives the browser ...'
+	$(PIP) install --constraint constraints.txt --editable '.[browser]'
 	@touch $@
 
 $(PLOTTING): $(RUNTIME)

@@ -154,6 +154,10 @@ class Settings:
         integer(0), "How many failed checks in a row have the engine replaced; 0: never.",
         default=3,
     )  # fmt: skip
+    console: bool = variable(
+        FLAG, "Whether browsers get a page at `/`, to try the model and watch the server.",
+        default=True,
+    )  # fmt: skip
     log_level: str = variable(
         choice("DEBUG", "INFO", "WARNING", "ERROR"), "The least level that is logged.",
         default="INFO",
