@@ -10,6 +10,7 @@ MADE := $(VENV)/made
 RUNTIME := $(VENV)/installed
 TESTING := $(VENV)/installed-test
 PLOTTING := $(VENV)/installed-autoscale
+EXAMPLES := $(VENV)/installed-examples
 REQUIREMENTS := pyproject.toml setup.cfg constraints.txt
 
 # Scripts in a virtual environment hold its path, and an upgrade of the system takes its Python
@@ -18,7 +19,7 @@ ifneq ($(shell $(BIN)/python3 -c 'import pip' 2>/dev/null && cat $(MADE) 2>/dev/
 .PHONY: $(MADE)
 endif
 
-.PHONY: help serve test lint test-gpu test-container test-observability autoscale rollout rollout-full docs clean
+.PHONY: help serve test lint test-all test-examples test-gpu test-container test-observability autoscale rollout rollout-full docs clean
 .DELETE_ON_ERROR:
 
 help:
@@ -26,6 +27,8 @@ help:
 	@echo '                     settings are environment variables: MODEL=torchvision/resnet18 PORT=9000 make serve'
 	@echo 'make test            lint, then every test that needs neither root nor a GPU'
 	@echo 'make lint            ruff, mypy, import-linter, shellcheck, hadolint'
+	@echo 'make test-all        make test and test-examples with what takes minutes or gigabytes'
+	@echo 'make test-examples   the tests of examples/; they install transformers and OpenCV'
 	@echo 'make test-gpu        the tests that need an NVIDIA GPU'
 	@echo 'make test-container  the tests of the image, built by podman; they need root'
 	@echo 'make test-observability'
@@ -58,6 +61,12 @@ lint: $(TESTING)
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/shellcheck run.sh .ci/run rollout/plain.sh
 	$(BIN)/hadolint Dockerfile
+
+test-all: lint $(EXAMPLES)
+	$(BIN)/pytest -m "not gpu and not container and not observability"
+
+test-examples: $(TESTING) $(EXAMPLES)
+	$(BIN)/pytest -m "examples and not slow"
 
 test-gpu: $(TESTING)
 	$(BIN)/pytest -m gpu
@@ -145,4 +154,9 @@ $(TESTING): $(RUNTIME)
 $(PLOTTING): $(RUNTIME)
 	@echo 'Installing what draws the picture ...'
 	$(PIP) install --constraint constraints.txt --editable '.[autoscale]'
+	@touch $@
+
+$(EXAMPLES): $(RUNTIME)
+	@echo 'Installing what the examples need ...'
+	$(PIP) install --constraint constraints.txt --editable '.[examples]'
 	@touch $@
