@@ -11,6 +11,7 @@ RUNTIME := $(VENV)/installed
 TESTING := $(VENV)/installed-test
 BROWSING := $(VENV)/installed-browser
 PLOTTING := $(VENV)/installed-autoscale
+EXAMPLES := $(VENV)/installed-examples
 REQUIREMENTS := pyproject.toml setup.cfg constraints.txt
 
 # Scripts in a virtual environment hold its path, and an upgrade of the system takes its Python
@@ -19,8 +20,8 @@ ifneq ($(shell $(BIN)/python3 -c 'import pip' 2>/dev/null && cat $(MADE) 2>/dev/
 .PHONY: $(MADE)
 endif
 
-.PHONY: help serve test lint test-all test-gpu test-console test-container test-observability \
-	autoscale rollout rollout-full docs models clean
+.PHONY: help serve test lint test-all test-examples test-gpu test-console test-container \
+	test-observability autoscale rollout rollout-full docs models clean
 .DELETE_ON_ERROR:
 
 help:
@@ -28,7 +29,8 @@ help:
 	@echo '                     settings are environment variables: MODEL=torchvision/resnet18 PORT=9000 make serve'
 	@echo 'make test            lint, then every test that needs neither root nor a GPU'
 	@echo 'make lint            ruff, mypy, import-linter, shellcheck, hadolint'
-	@echo 'make test-all        make test with what takes minutes or gigabytes: every model of torchvision'
+	@echo 'make test-all        make test and test-examples with what takes minutes or gigabytes'
+	@echo 'make test-examples   the tests of examples/; they install transformers and OpenCV'
 	@echo 'make test-gpu        the tests that need an NVIDIA GPU'
 	@echo 'make test-console    the page at / in a real browser; apt-get install --no-install-recommends chromium'
 	@echo 'make test-container  the tests of the image, built by podman; they need root'
@@ -64,8 +66,11 @@ lint: $(TESTING)
 	$(BIN)/shellcheck run.sh .ci/run rollout/plain.sh
 	$(BIN)/hadolint Dockerfile
 
-test-all: lint
-	$(BIN)/pytest -m "not gpu and not container"
+test-all: lint $(EXAMPLES)
+	$(BIN)/pytest -m "not gpu and not console and not container and not observability"
+
+test-examples: $(TESTING) $(EXAMPLES)
+	$(BIN)/pytest -m "examples and not slow"
 
 test-gpu: $(TESTING)
 	$(BIN)/pytest -m gpu
@@ -165,4 +170,9 @@ $(BROWSING): $(TESTING)
 $(PLOTTING): $(RUNTIME)
 	@echo 'Installing what draws the picture ...'
 	$(PIP) install --constraint constraints.txt --editable '.[autoscale]'
+	@touch $@
+
+$(EXAMPLES): $(RUNTIME)
+	@echo 'Installing what the examples need ...'
+	$(PIP) install --constraint constraints.txt --editable '.[examples]'
 	@touch $@

@@ -19,11 +19,12 @@ from app.web.body import Posted
 from app.web.decoder import Decoder
 
 blueprint = Blueprint("predict", __name__)
+PREDICT = "/predict"
 LARGE_BODY = 1 << 18  # bytes; above, parsing takes longer than the way to a native thread
 
 
 @blueprint.post("/")
-@blueprint.post("/predict")
+@blueprint.post(PREDICT)
 def predict() -> Response:
     """Answer one image with its result, many with a list of results in order."""
     answer, many = answer_posted()
@@ -49,6 +50,7 @@ def model_route() -> Response | None:
 
 def _only_post() -> Response:
     if request.method == "POST":
+        g.route = PREDICT  # what counts predictions, the autoscaler too, need not know the model
         return predict()
     methods = ["OPTIONS", "POST"]
     if request.method == "OPTIONS":
