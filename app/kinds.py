@@ -90,6 +90,6 @@ def _url(text: str) -> str:
 
 
 FLAG = Kind(_truth, "true or false")
-TEXT = matching(r".+", "any text")
+TEXT = matching(r".+", "one line of text")
 PATH = matching(r"[^\0]+", "a path")
 URL = Kind(_url, "a URL that begins with http:// or https://, without a user")
