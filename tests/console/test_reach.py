@@ -16,7 +16,11 @@ def test_all_can_be_done_from_the_keyboard(mnist: Server, visit: Open) -> None:
     opened = visit(mnist)
     page = opened.page
     choosers: list[Any] = []
-    page.on("filechooser", choosers.append)  # early: the browser is told in its own time
+
+    def remember(chooser: Any) -> None:
+        choosers.append(chooser)
+
+    page.on("filechooser", remember)  # early: the browser is told in its own time
 
     def focused() -> str:
         return str(page.evaluate(
