@@ -93,13 +93,7 @@ def test_masks_are_asked_for_where_the_model_has_them_and_done_without_where_not
     opened.choose(picture())
     assert opened.asked[-1] != f"{opened.origin}/predict?masks=png"
 
-    def with_options(route: Any) -> None:
-        response = route.fetch()
-        status = {**response.json(), "options": [{"name": "masks", "kind": "choice"}]}
-        route.fulfill(response=response, body=json.dumps(status))
-
-    opened.page.route("**/status", with_options)
-    opened.page.reload()
+    opened = visit(serve(start, "Masks"))
     opened.choose(picture())
     assert f"{opened.origin}/predict?masks=png" in opened.asked
 

@@ -5,11 +5,14 @@ What they answer fits an image of 400 by 300 pixels, whatever is in it.
 
 import base64
 import io
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
 from PIL import Image, ImageDraw
 
+from app.input_spec import InputSpec, Option
+from app.models.interface import Query
 from tests.stubs.models import Echo
 
 SIZE = 400, 300
@@ -26,7 +29,7 @@ class Fixed(Echo):
 
     answer: ClassVar[Any]
 
-    def postprocess(self, outputs: torch.Tensor) -> list[Any]:
+    def postprocess(self, outputs: torch.Tensor, queries: Sequence[Query]) -> list[Any]:
         """Return the answer for each image."""
         return [self.answer] * len(outputs)
 
@@ -54,8 +57,8 @@ def _mask() -> dict[str, Any]:
 class Regions(Fixed):
     """A box with a mask, a person with keypoints, and two polygons in reading order."""
 
-    result_key = "regions"
-    answer: ClassVar = [
+    result_key = None
+    regions: ClassVar = [
         {"label": "cat", "class_id": 1, "score": 0.91, "box": [40, 60, 160, 240], "mask": _mask()},
         {
             "label": "person", "class_id": 2, "score": 0.88, "box": [200, 20, 280, 280],
@@ -74,6 +77,15 @@ class Regions(Fixed):
             "polygon": [[320, 20], [390, 25], [388, 60], [320, 55]],
         },
     ]  # fmt: skip
+    answer: ClassVar = {"regions": regions, "width": SIZE[0], "height": SIZE[1]}
+
+
+class Masks(Regions):
+    """The same, and the masks have to be asked for."""
+
+    input_spec = InputSpec(
+        mode="RGB", resize=(8, 8), options=(Option("masks", "choice", choices=("png", "rle")),)
+    )
 
 
 def _class_map() -> str:
@@ -87,11 +99,12 @@ def _class_map() -> str:
 class Segmentation(Fixed):
     """A class map."""
 
-    result_key = "segmentation"
-    answer: ClassVar = {
+    result_key = None
+    segmentation: ClassVar = {
         "png": _class_map(),
         "classes": [
             {"class_id": 0, "label": "__background__", "share": 0.6633},
             {"class_id": 12, "label": "dog", "share": 0.3367},
         ],
     }
+    answer: ClassVar = {"segmentation": segmentation, "width": SIZE[0], "height": SIZE[1]}
