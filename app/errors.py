@@ -3,7 +3,7 @@
     ServingError
     ├── ClientError                       the request is at fault; sending it again changes nothing
     │   ├── 400  MalformedBody, MalformedJson, MalformedMultipart, MalformedBase64, NoImage,
-    │   │        TooManyImages
+    │   │        TooManyImages, InvalidParameter
     │   ├── 401  Unauthorized  403  Forbidden  404  NotFound  405  MethodNotAllowed
     │   ├── 408  BodyTimeout              413  BodyTooLarge, ImageTooLarge
     │   ├── 409  ReloadFailed, ReloadInProgress, Draining
@@ -92,6 +92,16 @@ class TooManyImages(ClientError):
 
     code, status = "too_many_images", 400
     meaning = "One request carries more images than `MAX_IMAGES`."
+
+
+class InvalidParameter(ClientError):
+    """A query parameter that the model does not know, or whose value is not allowed."""
+
+    code, status = "invalid_parameter", 400
+    meaning = (
+        "A query parameter is not one of the model's, or its value is not allowed; "
+        "`parameter` says which one."
+    )
 
 
 class Unauthorized(ClientError):
@@ -242,8 +252,8 @@ class DeadlineExceeded(TryAgain):
 
 ALL: tuple[type[ServingError], ...] = (
     MalformedBody, MalformedJson, MalformedMultipart, MalformedBase64, NoImage, TooManyImages,
-    Unauthorized, Forbidden, NotFound, MethodNotAllowed, BodyTimeout, ReloadFailed,
-    ReloadInProgress, Draining, BodyTooLarge, ImageTooLarge, UnsupportedMediaType,
+    InvalidParameter, Unauthorized, Forbidden, NotFound, MethodNotAllowed, BodyTimeout,
+    ReloadFailed, ReloadInProgress, Draining, BodyTooLarge, ImageTooLarge, UnsupportedMediaType,
     ImageUnreadable, Internal, ModelError, RequestCrashedEngine, ModelLoading, QueueFull,
     OutOfMemory, MetricsUnavailable, DeadlineExceeded,
 )  # fmt: skip

@@ -9,14 +9,15 @@ import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, Self
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, TiffImagePlugin, WebPImagePlugin  # noqa: F401
 
 from app.errors import ClientError, ImageTooLarge, ImageUnreadable
+from app.input_spec import InputSpec
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -43,36 +44,21 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 @dataclass(frozen=True)
-class InputSpec:
-    """How an HTTP worker turns a file into the model's input; travels in the engine's HELLO.
+class Decoded:
+    """An image as the model gets it.
 
     Args:
-        mode: ``RGB`` gives arrays of shape (H, W, 3), ``L`` (H, W, 1).
-        resize: pixels of the shorter side (one number, as torchvision's Resize takes it), an
-            exact (height, width), or None to keep the size.
-        crop: (height, width) of the centre crop, or None.
-        interpolation: Pillow's filter.
+        pixels: C-contiguous, writable uint8 of shape (H, W, 3), or (H, W, 1) for mode ``L``.
+        size: (width, height) of the image as posted, upright.
     """
 
-    mode: Literal["RGB", "L"] = "RGB"
-    resize: int | tuple[int, int] | None = None
-    crop: tuple[int, int] | None = None
-    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the members for HELLO."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, members: dict[str, Any]) -> Self:
-        """Return the spec that ``to_json`` wrote (JSON has lists where we have tuples)."""
-        values = ((k, tuple(v) if isinstance(v, list) else v) for k, v in members.items())
-        return cls(**dict[str, Any](values))
+    pixels: Pixels
+    size: tuple[int, int]
 
 
 def decode(content: bytes, spec: InputSpec, max_pixels: int, index: int | None = None) -> Pixels:
-    """Return ``to_array(open_image(content))``, for callers that need no look at the header."""
-    return to_array(open_image(content, max_pixels, index), spec, max_pixels, index)
+    """Return the pixels of an image, for callers that need no look at the header."""
+    return to_input(open_image(content, max_pixels, index), spec, max_pixels, index).pixels
 
 
 def open_image(content: bytes, max_pixels: int, index: int | None = None) -> Image.Image:
@@ -118,9 +104,9 @@ def footprint(image: Image.Image) -> int:
     return image.width * image.height * 4
 
 
-def to_array(
+def to_input(
     image: Image.Image, spec: InputSpec, max_pixels: int, index: int | None = None
-) -> Pixels:
+) -> Decoded:
     """Decode an opened image, turn it upright, convert, resize and crop it.
 
     Bit-identical to torchvision.transforms.functional's ``resize``, ``center_crop`` and
@@ -132,13 +118,11 @@ def to_array(
         max_pixels: also bounds the resized image, which a very long one would exceed.
         index: as for ``open_image``.
 
-    Returns:
-        A C-contiguous, writable uint8 array of shape (H, W, 3), or (H, W, 1) for mode ``L``.
-
     Raises:
         ImageUnreadable: truncated or damaged.
-        ImageTooLarge: too long and thin to be resized.
+        ImageTooLarge: too long and thin for the model, or to be resized.
     """
+    _check_aspect(image.size, spec.max_aspect, index)
     if isinstance(spec.resize, int):
         # A small limit must not refuse what the model itself enlarges.
         limit = max(max_pixels, 4 * spec.resize**2)
@@ -149,13 +133,14 @@ def to_array(
         image = _converted(image, spec.mode)
         if turn is not None:
             image = image.transpose(turn)
+        size = image.size
         if spec.resize is not None:
             method = Image.Resampling[spec.interpolation.upper()]
             image = image.resize(_resized_size(image.size, spec.resize), method)
         if spec.crop is not None:
             image = image.crop(_crop_box(image.size, spec.crop))
         pixels = np.array(image, dtype=np.uint8, order="C")
-    return pixels.reshape(image.height, image.width, -1)
+    return Decoded(pixels.reshape(image.height, image.width, -1), size)
 
 
 def _details(index: int | None) -> dict[str, object]:
@@ -182,6 +167,16 @@ def _check_pixels(size: tuple[int, int], limit: int, index: int | None, what: st
     if width * height > limit:
         raise ImageTooLarge(
             f"The {what}image has {width} x {height} pixels, more than the limit of {limit}.",
+            **_details(index),
+        )
+
+
+def _check_aspect(size: tuple[int, int], limit: float | None, index: int | None) -> None:
+    width, height = size
+    if limit is not None and max(size) > limit * min(size):
+        raise ImageTooLarge(
+            f"The image has {width} x {height} pixels; of this model's images the longer side is "
+            f"at most {limit:g} times the shorter one.",
             **_details(index),
         )
 

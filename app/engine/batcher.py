@@ -1,13 +1,14 @@
 """What waits for the model, and what runs next. Pure: no I/O, no threads, the time is handed in.
 
-Greedy: whatever waits now, up to the bound, of one shape, the oldest first. There is no waiting
-for company while the device is idle; batches form by themselves while it is busy.
+Greedy: whatever waits now, up to the bound, the oldest first; of one shape unless the model takes
+any. There is no waiting for company while the device is idle; batches form by themselves while it
+is busy.
 """
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -18,7 +19,9 @@ class Item(Generic[Key]):
 
     Args:
         key: connection and request id.
-        shape: only items of one shape share a batch.
+        shape: of the pixels.
+        size: width and height of the image as posted.
+        options: what the request asks of the model.
         deadline: monotonic seconds; nobody waits for the answer after it.
         alone: it was in a batch whose engine died, so it must not endanger others.
         queued_at: monotonic seconds.
@@ -27,6 +30,8 @@ class Item(Generic[Key]):
 
     key: Key
     shape: tuple[int, ...]
+    size: tuple[int, int]
+    options: dict[str, Any]
     deadline: float
     alone: bool
     queued_at: float
@@ -38,10 +43,12 @@ class Batcher(Generic[Key]):
 
     Args:
         max_batch: upper bound of a batch, in images; may be lowered by the warm-up.
+        mixed: whether images of several shapes may share a batch.
     """
 
-    def __init__(self, max_batch: int) -> None:
+    def __init__(self, max_batch: int, *, mixed: bool = False) -> None:
         self.max_batch = max_batch
+        self.mixed = mixed
         self._waiting: OrderedDict[Key, Item[Key]] = OrderedDict()
 
     def __len__(self) -> int:
@@ -74,7 +81,7 @@ class Batcher(Generic[Key]):
                 batch.append(item)
                 if item.alone:
                     break
-            elif item.shape == batch[0].shape and not item.alone:
+            elif not item.alone and (self.mixed or item.shape == batch[0].shape):
                 batch.append(item)
             if len(batch) >= self.max_batch:
                 break

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from app.engine.protocol import MAX_PAYLOAD, Decoder, Frame
 
 _CHUNK = 1 << 18
-MAX_BACKLOG = 8 << 20  # answers are small: megabytes unread mean that the peer does not read
+MAX_BACKLOG = 32 << 20  # so much unread, and the next one comes: the peer does not read
 
 
 class ChannelClosed(Exception):
@@ -77,12 +77,12 @@ class Channel:
         """
         with self._lock:
             waited = self._waits
+            if len(self._backlog) > MAX_BACKLOG:  # before these: one batch of masks may be large
+                self._cut()
             for frame in frames:
                 self._backlog += frame.encode()
             if not waited:
                 self._write()
-            if len(self._backlog) > MAX_BACKLOG:
-                self._cut()
             self._waits = bool(self._backlog)
         if self._waits and not waited:
             self._on_backlog()

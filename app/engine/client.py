@@ -6,7 +6,8 @@ batch when an engine died. That record is what is replayed; nothing else remembe
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from app.engine.link import Link
 from app.engine.protocol import Frame, Type
 from app.engine.record import MAX_VICTIMS, Answer, Image, Request
 from app.engine.report import Report
-from app.images import InputSpec, Pixels
+from app.images import Decoded
+from app.input_spec import InputSpec
 from app.lifecycle import SERVING, EngineView, Health, Stage
 from app.settings import Settings
 
@@ -50,6 +52,7 @@ class EngineClient:
         self._links: dict[str, Link[Request]] = {}
         self._admission = Admission()
         self._hello: dict[str, Any] = {}
+        self._spec = InputSpec()  # of the model in ``_hello``
         self._greeted = Event()
         self._informed = Event()  # by the supervisor, once
         self._waiting: deque[Request] = deque()
@@ -77,6 +80,8 @@ class EngineClient:
         return {
             "model": self._hello.get("model"), "version": self._hello.get("version"),
             "device": self._hello.get("device"), "max_batch": self._hello.get("max_batch"),
+            "options": [asdict(option) for option in self._spec.options],
+            "routes": self.routes,
             "draining": self.draining, "swap": self._swap,
             "engines": [{**engine, **self._state(engine)} for engine in self._engines],
             "worker": {"images": admission.images, "max_images": admission.max_images,
@@ -115,7 +120,12 @@ class EngineClient:
                 raise errors.ModelLoading(f"the model is not ready yet: {health.reason}")
             if not self._greeted.wait(timeout=max(0.0, deadline - time.monotonic())):
                 raise errors.DeadlineExceeded("no engine was ready in time")
-        return InputSpec.from_json(self._hello["spec"])
+        return self._spec
+
+    @property
+    def routes(self) -> tuple[str, ...]:
+        """The paths that the model names, as far as is known now."""
+        return self._spec.routes
 
     def note_request(self) -> None:
         """Tell the supervisor, while the container drains, that requests still come."""
@@ -141,19 +151,27 @@ class EngineClient:
         """Return what a new request holds: nothing yet."""
         return Hold(self._admission)
 
-    def predict(self, pixels: Sequence[Pixels], spec: InputSpec, deadline: float) -> Answer:
+    def predict(
+        self,
+        images: Sequence[Decoded],
+        spec: InputSpec,
+        options: Mapping[str, Any],
+        deadline: float,
+    ) -> Answer:
         """Have the images answered by one engine; survive its death.
 
         Args:
-            pixels: decoded as ``spec`` says.
+            images: decoded as ``spec`` says.
             spec: from ``input_spec``.
+            options: what ``spec`` made of the query string.
             deadline: monotonic seconds.
 
         Raises:
             InputSpecChanged: the model that serves now wants them decoded otherwise.
             app.errors.ServingError: what the engine said, or DeadlineExceeded.
         """
-        request = Request([Image(array) for array in pixels], spec, deadline)
+        asked = [Image(image.pixels, image.size) for image in images]
+        request = Request(asked, spec, options, deadline)
         if time.monotonic() < deadline:
             self._dispatch(request)
         try:
@@ -181,7 +199,8 @@ class EngineClient:
         # Registered before a byte is sent, so that no answer can come too early.
         request.numbers = [link.register(request) for _ in request.images]
         for number, image in zip(request.numbers, request.images, strict=True):
-            head = {"shape": image.pixels.shape, "dtype": "uint8", "deadline": request.deadline,
+            head = {"shape": image.pixels.shape, "dtype": "uint8", "size": image.size,
+                    "options": request.options, "deadline": request.deadline,
                     "alone": image.victims > 0}  # fmt: skip
             link.send(Frame(Type.SUBMIT, number, head, image.pixels.tobytes()))
 
@@ -194,7 +213,7 @@ class EngineClient:
     def _heard(self, link: Link[Request], frame: Frame) -> None:
         if frame.type is Type.HELLO:
             if link.takes_work:  # not one that retires: its model is the old one
-                self._hello = frame.head
+                self._hello, self._spec = frame.head, link.spec or InputSpec()
             self._greeted.set()
             waiting, self._waiting = self._waiting, deque()
             for request in waiting:

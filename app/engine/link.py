@@ -11,7 +11,7 @@ from gevent.queue import SimpleQueue
 
 from app import logs
 from app.engine.protocol import Decoder, Frame, ProtocolError, Type
-from app.images import InputSpec
+from app.input_spec import InputSpec
 from app.lifecycle import SERVING, Stage
 
 _CHUNK = 1 << 18

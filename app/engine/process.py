@@ -25,7 +25,7 @@ from app.engine.runner import DeviceLost, LoadError, Pixels, Runner
 from app.lifecycle import DEEP_CHECK, GPU_MEMORY, SERVING, Stage
 from app.metrics import Counts
 from app.models import registry
-from app.models.interface import Weights
+from app.models.interface import Query, Weights
 from app.models.weights import WeightsError
 from app.settings import Settings
 
@@ -101,6 +101,7 @@ class EngineProcess:
             self._gpu = Gpu(uuid, runner.pool)
             self._gpu.start()
         self._batcher.max_batch = runner.max_batch
+        self._batcher.mixed = model.input_spec.batch == "list"
         self._hello = Frame(Type.HELLO, head={
             "model": model.name, "version": model.version, "result_key": model.result_key,
             "spec": model.input_spec.to_json(), "device": str(runner.device),
@@ -164,7 +165,9 @@ class EngineProcess:
             channel.send(Frame(Type.STARTED, head={"ids": ids}))
         self._batch_began = began
         try:
-            results = runner.run([Pixels(item.shape, item.payload) for item in batch])
+            results = runner.run([
+                Pixels(item.shape, item.payload, Query(*item.size, item.options)) for item in batch
+            ])  # fmt: skip
         except errors.ServingError as error:
             logs.event("batch_failed", level=logging.ERROR, error=error, images=len(batch))
             if self._deep:
@@ -245,10 +248,12 @@ class EngineProcess:
         head: dict[str, Any] = frame.head
         try:
             item = Item(
-                key=(channel, frame.id), shape=tuple(head["shape"]), deadline=head["deadline"],
-                alone=head["alone"], queued_at=time.monotonic(), payload=frame.payload,
+                key=(channel, frame.id), shape=tuple(head["shape"]), size=tuple(head["size"]),
+                options=head["options"], deadline=head["deadline"], alone=head["alone"],
+                queued_at=time.monotonic(), payload=frame.payload,
             )  # fmt: skip
             height, width, channels = item.shape
+            _, _ = item.size
         except (KeyError, TypeError, ValueError) as error:
             raise ProtocolError(f"SUBMIT is not whole: {error}") from error
         if head.get("dtype") != "uint8" or height * width * channels != len(item.payload):

@@ -25,8 +25,8 @@ class Type(IntEnum):
     """What a frame says; the sender stands in front."""
 
     ENGINES = 1  # supervisor → worker: draining, the worker's share, the engines that there are
-    HELLO = 2  # engine → worker: model, version, input spec
-    SUBMIT = 3  # worker → engine: one image, its deadline, whether it must run alone
+    HELLO = 2  # engine → worker: model, version, input spec with options and routes
+    SUBMIT = 3  # worker → engine: one image, its options, deadline, whether it must run alone
     CANCEL = 4  # worker → engine: nobody waits for this one any more
     STARTED = 5  # engine → worker: the ids of the batch that begins now
     RESULT = 6  # engine → worker: the answer's JSON and its timings
@@ -122,4 +122,5 @@ class Decoder:
             raise ProtocolError(f"the head is not JSON: {error}") from None
         if not isinstance(members, dict):
             raise ProtocolError("the head is not a JSON object")
-        return Frame(Type(kind), number, members, bytes(self._buffer[middle:end]))
+        with memoryview(self._buffer) as view:  # a slice of the buffer would be one copy more
+            return Frame(Type(kind), number, members, bytes(view[middle:end]))

@@ -1,12 +1,13 @@
 """The record of a request while an HTTP worker waits for its answer. Pure state, no I/O."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from gevent.event import AsyncResult
 
-from app.images import InputSpec, Pixels
+from app.images import Pixels
+from app.input_spec import InputSpec
 
 MAX_VICTIMS = 2  # engines that may die under one image before it is refused
 
@@ -16,7 +17,7 @@ class Answer:
     """What a request gets: one JSON value an image, all from one engine."""
 
     results: Sequence[bytes]
-    result_key: str
+    result_key: str | None
     version: str
     queue_ms: float
     inference_ms: float
@@ -38,12 +39,14 @@ class Image:
 
     Args:
         pixels: uint8 of shape (H, W, C).
+        size: (width, height) as posted.
         started: whether it is in a batch that runs.
         victims: engines that died while it ran.
         result: its JSON once it is answered.
     """
 
     pixels: Pixels
+    size: tuple[int, int]
     started: bool = False
     victims: int = 0
     result: bytes | None = None
@@ -56,6 +59,7 @@ class Request:
     Args:
         images: in the order of the request.
         spec: how they were decoded.
+        options: a value for each of the spec's.
         deadline: monotonic seconds.
         done: gets the Answer, or a ServingError.
         numbers: the ids under which the images are known on the present link.
@@ -64,6 +68,7 @@ class Request:
 
     images: list[Image]
     spec: InputSpec
+    options: Mapping[str, Any]
     deadline: float
     done: AsyncResult = field(default_factory=AsyncResult)
     numbers: list[int] = field(default_factory=list)

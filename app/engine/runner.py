@@ -6,17 +6,18 @@ import math
 import random
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from app import errors, limits
 from app.engine.gpu import MIB, Pool
-from app.models.interface import Model, Weights
+from app.models.interface import Model, Query, Weights
 from app.models.registry import WrongSetting
 
 CPU_MAX_BATCH, CUDA_MAX_BATCH = 8, 64
+USUAL_SIDE = 480  # the shorter one, where the model takes any size
 GOLDEN_SEED = 20
 GOLDEN_VALUES = 4096  # of larger outputs every so-many-th counts
 
@@ -31,10 +32,11 @@ class DeviceLost(Exception):
 
 @dataclass(frozen=True)
 class Pixels:
-    """One image as it came over the wire: uint8 of shape (H, W, C)."""
+    """One image as it came over the wire: uint8 of shape (H, W, C), and what is asked about it."""
 
     shape: tuple[int, ...]
     payload: bytes
+    query: Query
 
 
 def resolve_device(wanted: str) -> torch.device:
@@ -74,11 +76,23 @@ class Runner:
 
     def sample(self) -> Pixels:
         """Return a mid-grey image of the model's usual size, for warm-up and self-test."""
+        height, width = self._usual_size()
+        channels = 1 if self.model.input_spec.mode == "L" else 3
+        return self._image((height, width, channels), bytes([128]) * (height * width * channels))
+
+    def _usual_size(self) -> tuple[int, int]:
         spec = self.model.input_spec
-        side = (spec.resize, spec.resize) if isinstance(spec.resize, int) else spec.resize
-        height, width = spec.crop or side or (224, 224)
-        channels = 1 if spec.mode == "L" else 3
-        return Pixels((height, width, channels), bytes([128]) * (height * width * channels))
+        if spec.crop:
+            return spec.crop
+        if isinstance(spec.resize, tuple):
+            return spec.resize
+        # As long as pictures usually are: torchvision's detectors compute the most at 3 to 5.
+        shorter = spec.resize or USUAL_SIDE
+        return shorter, 5 * shorter // 3
+
+    def _image(self, shape: tuple[int, int, int], payload: bytes) -> Pixels:
+        height, width, _ = shape
+        return Pixels(shape, payload, Query(width, height, self.model.input_spec.defaults))
 
     def warm_up(self, longest: float) -> None:
         """Run one image and a full batch; lower ``max_batch`` until that fits time and memory.
@@ -129,11 +143,12 @@ class Runner:
         Raises:
             app.errors.ServingError, DeviceLost: as ``run``.
         """
-        shape = self.sample().shape
-        noise = Pixels(shape, random.Random(GOLDEN_SEED).randbytes(math.prod(shape)))
+        sample = self.sample()
+        content = random.Random(GOLDEN_SEED).randbytes(len(sample.payload))
+        noise = replace(sample, payload=content)
         began = time.monotonic()
         with _translated_errors(self.device, 1):
-            values = _numbers(self._predict([noise]))
+            values = _numbers(self._golden_outputs(noise))
         return values, time.monotonic() - began
 
     def gpu_uuid(self) -> str | None:
@@ -152,7 +167,7 @@ class Runner:
         """Return the JSON of one result an image, in order.
 
         Args:
-            images: all of one shape.
+            images: all of one shape, unless the model takes a list.
 
         Raises:
             app.errors.OutOfMemory: the device has not the memory for this batch.
@@ -170,18 +185,26 @@ class Runner:
 
     @torch.inference_mode()
     def _answer(self, images: Sequence[Pixels]) -> Sequence[object]:
-        outputs = self._predict(images)
-        if isinstance(outputs, torch.Tensor) and not bool(outputs.isfinite().all()):
+        outputs = self.model.predict(self._batch(images))
+        if not all(map(_is_finite, _tensors(outputs))):
             raise errors.ModelError("the model's outputs are not finite")
-        return self.model.postprocess(outputs)
+        return self.model.postprocess(outputs, [image.query for image in images])
 
     @torch.inference_mode()
-    def _predict(self, images: Sequence[Pixels]) -> Any:
+    def _golden_outputs(self, image: Pixels) -> Any:
+        compute = getattr(self.model, "probe", self.model.predict)
+        return compute(self._batch([image]))
+
+    def _batch(self, images: Sequence[Pixels]) -> torch.Tensor | list[torch.Tensor]:
+        if self.model.input_spec.batch == "list":
+            return [self._tensor([image])[0] for image in images]
+        return self._tensor(images)
+
+    def _tensor(self, images: Sequence[Pixels]) -> torch.Tensor:
         pixels = bytearray().join(image.payload for image in images)
         batch = torch.frombuffer(pixels, dtype=torch.uint8).view(len(images), *images[0].shape)
         # Pixels arrive as (H, W, C): permuted, that already is channels_last.
-        on_device = batch.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
-        return self.model.predict(on_device)
+        return batch.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
 
 
 @contextlib.contextmanager
@@ -200,6 +223,22 @@ def _translated_errors(device: torch.device, images: int) -> Iterator[None]:
         if isinstance(error, torch.AcceleratorError) or str(error).startswith("CUDA error"):
             raise DeviceLost(str(error)) from error
         raise errors.ModelError(f"the model raised {type(error).__name__}") from error
+
+
+def _tensors(outputs: Any) -> Iterator[torch.Tensor]:
+    """Yield every tensor in a model's outputs, whatever holds them."""
+    if isinstance(outputs, torch.Tensor):
+        yield outputs
+    elif isinstance(outputs, dict):
+        for value in outputs.values():
+            yield from _tensors(value)
+    elif isinstance(outputs, list | tuple):
+        for value in outputs:
+            yield from _tensors(value)
+
+
+def _is_finite(tensor: torch.Tensor) -> bool:
+    return not tensor.is_floating_point() or bool(tensor.isfinite().all())
 
 
 def _numbers(outputs: Any) -> list[float]:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torchvision import models as zoo
 from torchvision.models import WeightsEnum
 
-from app.images import InputSpec
-from app.models.interface import Weights
+from app.input_spec import InputSpec, Option
+from app.models.interface import Query, Weights
 from app.models.registry import UnknownModel, WrongSetting
 from app.models.weights import WeightsError, fill, load_state_dict, version_of
 
@@ -51,6 +51,7 @@ class TorchvisionClassifier:
             resize=preset.resize_size[0],
             crop=(preset.crop_size[0], preset.crop_size[0]),
             interpolation=preset.interpolation.value,
+            options=(Option("top_k", "integer", TOP, low=1, high=len(self.labels)),),
         )
         self._mean, self._std = preset.mean, preset.std
 
@@ -101,13 +102,16 @@ class TorchvisionClassifier:
         pixels = batch.float().sub_(self._shift).mul_(self._scale)
         return torch.softmax(self._network(pixels).float(), dim=1)
 
-    def postprocess(self, outputs: Tensor) -> Sequence[list[dict[str, object]]]:
-        """Return the five likeliest classes of each image, the likeliest first."""
-        scores, classes = outputs.topk(min(TOP, outputs.shape[1]))
+    def postprocess(
+        self, outputs: Tensor, queries: Sequence[Query]
+    ) -> Sequence[list[dict[str, object]]]:
+        """Return the ``top_k`` likeliest classes of each image, the likeliest first."""
+        wanted = [query.options["top_k"] for query in queries]
+        scores, classes = outputs.topk(max(wanted))
         return [
             [
                 {"class_id": c, "label": self.labels[c], "score": round(s, 6)}
-                for c, s in zip(ids, values, strict=True)
+                for c, s in zip(ids[:k], values[:k], strict=True)
             ]
-            for ids, values in zip(classes.tolist(), scores.tolist(), strict=True)
+            for ids, values, k in zip(classes.tolist(), scores.tolist(), wanted, strict=True)
         ]

@@ -4,13 +4,13 @@ A model is constructed without work, loads once, and then turns batches into ans
 sees HTTP: the HTTP workers decode by ``input_spec``, the runner stacks, the model computes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 
-from app.images import InputSpec
+from app.input_spec import InputSpec
 
 
 @dataclass(frozen=True)
@@ -28,18 +28,37 @@ class Weights:
     choice: str
 
 
+@dataclass(frozen=True)
+class Query:
+    """What the client asked about one image.
+
+    Args:
+        width, height: of the image as posted, upright; the model may have got it smaller.
+        options: a value for each of ``input_spec.options``.
+    """
+
+    width: int
+    height: int
+    options: Mapping[str, Any]
+
+
 class Model(Protocol):
     """What the engine serves.
 
+    A model may also have ``probe(batch)``: what the deep check compares instead of what
+    ``predict`` returns, where the number of its outputs depends on the image.
+
     Attributes:
         name: as shown to clients.
-        result_key: the member of the answer that holds the results, such as ``predictions``.
-        input_spec: how HTTP workers decode; may depend on the choice of weights, set by ``load``.
+        result_key: the member of the answer that holds the results, such as ``predictions``;
+            None where a result is an object and the answer itself.
+        input_spec: how HTTP workers decode, which parameters and routes there are; may depend on
+            the choice of weights, set by ``load``.
         version: 12 hex digits of the weights' SHA-256, or ``random-SEED``; set by ``load``.
     """
 
     name: str
-    result_key: str
+    result_key: str | None
     input_spec: InputSpec
     version: str
 
@@ -50,8 +69,21 @@ class Model(Protocol):
             app.models.weights.WeightsError: the file is not usable; the sentence says why.
         """
 
-    def predict(self, batch: torch.Tensor) -> Any:
-        """Run a uint8 batch of shape (N, C, H, W) on the device; called in inference_mode."""
+    def predict(self, batch: Any) -> Any:
+        """Run a batch on the device; called in inference_mode.
 
-    def postprocess(self, outputs: Any) -> Sequence[Any]:
-        """Return one JSON value per image, in order."""
+        Args:
+            batch: a uint8 tensor of shape (N, C, H, W), or for ``batch="list"`` a list of N
+                tensors of shape (C, H, W).
+        """
+
+    def postprocess(self, outputs: Any, queries: Sequence[Query]) -> Sequence[Any]:
+        """Return one JSON value per image, in order.
+
+        Args:
+            outputs: what ``predict`` returned.
+            queries: one per image.
+
+        Raises:
+            app.errors.ClientError: an image cannot be answered as asked.
+        """

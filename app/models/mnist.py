@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.regnet import BlockParams, RegNet
 
-from app.images import InputSpec
-from app.models.interface import Weights
+from app.input_spec import InputSpec
+from app.models.interface import Query, Weights
 from app.models.weights import WeightsError, fill, load_state_dict, version_of
 
 SIDE = 32
@@ -97,7 +97,7 @@ class Mnist:
         scores: Tensor = self._network(pixels)
         return scores
 
-    def postprocess(self, outputs: Tensor) -> Sequence[int]:
+    def postprocess(self, outputs: Tensor, queries: Sequence[Query]) -> Sequence[int]:  # noqa: ARG002
         """Return the likeliest digit of each image, in order."""
         digits: list[int] = outputs.argmax(dim=1).tolist()
         return digits

@@ -43,6 +43,7 @@ def create_app(settings: Settings, engine: EngineClient) -> Flask:
     app.register_blueprint(metrics.blueprint)
     app.before_request(_begin)
     app.before_request(lambda: _authorize(settings))
+    app.before_request(predict.model_route)
     app.after_request(partial(_finish, engine))
     app.register_error_handler(Exception, _answer_error)
     return app

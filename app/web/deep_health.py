@@ -52,7 +52,8 @@ def now() -> Response:
         checks = [_check("inference", healthy=False, details=error.message)]
         return _report(checks, time.monotonic() - began)
     results = [json.loads(result) for result in answer.results]
-    found = {answer.result_key: results if many else results[0], "version": answer.version}
+    name = answer.result_key or ("results" if many else "result")
+    found = {name: results if many else results[0], "version": answer.version}
     checks = [_check("inference", healthy=True, details="the model answered")]
     return _report(checks, answer.inference_ms / 1000, **found)
 

@@ -5,12 +5,14 @@ import time
 from collections.abc import Sequence
 
 from flask import Blueprint, Response, current_app, g, request
+from werkzeug.exceptions import MethodNotAllowed, NotFound
 
 from app import images
 from app.engine.admission import Hold
 from app.engine.client import EngineClient, InputSpecChanged
 from app.engine.record import Answer
-from app.images import InputSpec, Pixels
+from app.images import Decoded
+from app.input_spec import InputSpec
 from app.settings import Settings
 from app.web import body
 from app.web.body import Posted
@@ -26,6 +28,32 @@ def predict() -> Response:
     """Answer one image with its result, many with a list of results in order."""
     answer, many = answer_posted()
     return _respond(answer, many=many)
+
+
+def model_route() -> Response | None:
+    """Answer a path that the model names in its spec; None where it is somebody else's.
+
+    Which ones there are is known only from the engine, so it is asked at each request that no
+    route of ours matches.
+    """
+    if not isinstance(request.routing_exception, NotFound):
+        return None
+    engine: EngineClient = current_app.extensions["unbroken.engine"]
+    settings: Settings = current_app.extensions["unbroken.settings"]
+    if request.method == "POST":
+        routes = engine.input_spec(g.began + settings.request_timeout_seconds).routes
+    else:
+        routes = engine.routes
+    return _only_post() if request.path.rstrip("/") in routes else None
+
+
+def _only_post() -> Response:
+    if request.method == "POST":
+        return predict()
+    methods = ["OPTIONS", "POST"]
+    if request.method == "OPTIONS":
+        return Response(headers={"Allow": ", ".join(methods)})
+    raise MethodNotAllowed(methods)
 
 
 def answer_posted() -> tuple[Answer, bool]:
@@ -60,15 +88,16 @@ def _answer(
 ) -> Answer:
     began = time.monotonic()
     spec = engine.input_spec(deadline)
-    pixels = [
+    options = spec.parse(list(request.args.items(multi=True)))
+    decoded = [
         _decode(hold, file, spec, settings, deadline, index if posted.many else None)
         for index, file in enumerate(posted.files)
     ]
     g.decode_ms = round(1000 * (time.monotonic() - began), 3)
     try:
-        return engine.predict(pixels, spec, deadline)
+        return engine.predict(decoded, spec, options, deadline)
     finally:
-        hold.drop_bytes(sum(array.nbytes for array in pixels))
+        hold.drop_bytes(sum(image.pixels.nbytes for image in decoded))
 
 
 def _decoder() -> Decoder:
@@ -91,7 +120,7 @@ def _decode(
     settings: Settings,
     deadline: float,
     index: int | None,
-) -> Pixels:
+) -> Decoded:
     decoder = _decoder()
     if len(file) < LARGE_BODY:
         opened = images.open_image(file, settings.max_pixels, index)
@@ -99,20 +128,24 @@ def _decode(
         opened = decoder.call(deadline, images.open_image, file, settings.max_pixels, index)
     footprint = images.footprint(opened)
     hold.add_bytes(footprint)
-    array = decoder.call(deadline, images.to_array, opened, spec, settings.max_pixels, index)
-    hold.drop_bytes(footprint - array.nbytes)
-    return array
+    decoded = decoder.call(deadline, images.to_input, opened, spec, settings.max_pixels, index)
+    hold.drop_bytes(footprint - decoded.pixels.nbytes)
+    return decoded
 
 
 def _respond(answer: Answer, *, many: bool) -> Response:
-    results: Sequence[bytes] = answer.results
-    value = b"[" + b", ".join(results) + b"]" if many else results[0]
-    response = Response(
-        b'{"%s": %s}' % (answer.result_key.encode(), value), mimetype="application/json"
-    )
+    response = Response(_body(answer, many=many), mimetype="application/json")
     response.headers["X-Model-Version"] = answer.version
     response.headers["Server-Timing"] = (
         f"decode;dur={g.decode_ms}, queue;dur={answer.queue_ms}, "
         f"inference;dur={answer.inference_ms}"
     )
     return response
+
+
+def _body(answer: Answer, *, many: bool) -> bytes:
+    results: Sequence[bytes] = answer.results
+    value = b"[" + b", ".join(results) + b"]" if many else results[0]
+    if answer.result_key is None:  # a result is an object and the answer itself
+        return b'{"results": %s}' % value if many else value
+    return b'{"%s": %s}' % (answer.result_key.encode(), value)

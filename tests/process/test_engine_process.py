@@ -83,8 +83,8 @@ class Engine:
 
 def submit(number: int, deadline: float = 60.0, **head: object) -> Frame:
     """Return a SUBMIT of an 8 x 8 image whose first pixel is (7, 8, 9)."""
-    members = {"shape": [8, 8, 3], "dtype": "uint8", "deadline": time.monotonic() + deadline,
-               "alone": False, **head}  # fmt: skip
+    members = {"shape": [8, 8, 3], "dtype": "uint8", "size": [8, 8], "options": {},
+               "deadline": time.monotonic() + deadline, "alone": False, **head}  # fmt: skip
     return Frame(Type.SUBMIT, number, members, PIXELS)
 
 

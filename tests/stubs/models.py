@@ -6,13 +6,14 @@ A marked image is one whose first pixel is pure red (255, 0, 0).
 import fcntl
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from app.images import InputSpec
-from app.models.interface import Weights
+from app.input_spec import InputSpec, Option
+from app.models.interface import Query, Weights
 from app.models.weights import WeightsError
 
 MARK = (255, 0, 0)
@@ -33,9 +34,50 @@ class Echo:
         """Return the first pixel of each image."""
         return batch[:, :, 0, 0]
 
-    def postprocess(self, outputs: torch.Tensor) -> list[Any]:
+    def postprocess(self, outputs: torch.Tensor, queries: Sequence[Query]) -> list[Any]:
         """Return lists of three numbers."""
         return outputs.tolist()
+
+
+class Varied(Echo):
+    """Takes images as large as they are; answers what it saw and what was asked.
+
+    A marked image has an output that is not finite.
+    """
+
+    name = "varied"
+    result_key = None
+    input_spec = InputSpec(
+        batch="list", max_aspect=10, routes=("/analyze",),
+        options=(
+            Option("count", "integer", 5, low=1, high=9),
+            Option("threshold", "number", 0.5),
+            Option("form", "choice", choices=("long", "short")),
+        ),
+    )  # fmt: skip
+
+    def predict(self, batch: list[torch.Tensor]) -> list[dict[str, torch.Tensor]]:
+        """Return each image's first pixel and shape; take long enough for others to queue."""
+        time.sleep(0.05)
+        return [
+            {"pixel": image[:, 0, 0], "shape": torch.tensor(image.shape), "nan": image.sum() / 0}
+            if (image[:, 0, 0] == torch.tensor(MARK)).all()
+            else {"pixel": image[:, 0, 0], "shape": torch.tensor(image.shape)}
+            for image in batch
+        ]
+
+    def postprocess(
+        self, outputs: list[dict[str, torch.Tensor]], queries: Sequence[Query]
+    ) -> list[Any]:
+        """Return objects."""
+        return [
+            {
+                **{name: tensor.tolist() for name, tensor in output.items()},
+                "width": query.width, "height": query.height, "options": dict(query.options),
+                "batch": len(outputs),
+            }
+            for output, query in zip(outputs, queries, strict=True)
+        ]  # fmt: skip
 
 
 def _marked(batch: torch.Tensor) -> bool:
@@ -196,6 +238,6 @@ class Versioned(Echo):
             raise RuntimeError("decoded for another model")
         return super().predict(batch)
 
-    def postprocess(self, outputs: torch.Tensor) -> list[Any]:
+    def postprocess(self, outputs: torch.Tensor, queries: Sequence[Query]) -> list[Any]:
         """Return the version for each image."""
         return [self.version] * len(outputs)

@@ -15,7 +15,8 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as tv
 
 from app.errors import ImageTooLarge, ImageUnreadable, ServingError
-from app.images import InputSpec, decode, footprint, open_image, to_array
+from app.images import decode, footprint, open_image, to_input
+from app.input_spec import InputSpec
 from tests.hostile import good_jpeg, hostile_images
 
 MAX = 50_000_000
@@ -248,11 +249,14 @@ def test_resize_and_crop_equal_torchvision_bit_for_bit(resize, crop, interpolati
             assert np.array_equal(array, tensor.numpy()), (width, height, mode)
 
 
-def test_spec_survives_its_json():
-    for spec in (AS_IS, IMAGENET, InputSpec("L", (28, 28), None, "lanczos")):
-        assert InputSpec.from_json(spec.to_json()) == spec
-    listed = {"mode": "RGB", "resize": [8, 9], "crop": [4, 4], "interpolation": "bicubic"}
-    assert InputSpec.from_json(listed) == InputSpec("RGB", (8, 9), (4, 4), "bicubic")
+@pytest.mark.parametrize("orientation", [1, 6, 8])
+def test_the_size_is_the_upright_images_whatever_the_model_gets(orientation):
+    image, exif = stored_as(corners(), orientation)
+    file = saved(image, "PNG", exif=exif)
+    for spec in (AS_IS, IMAGENET, InputSpec(resize=20)):
+        decoded = to_input(open_image(file, MAX), spec, MAX)
+        assert decoded.size == (48, 32)
+    assert decoded.pixels.shape == (20, 30, 3), "the shorter side, and no crop"
 
 
 # --- limits -----------------------------------------------------------------------------------
@@ -299,6 +303,14 @@ def test_long_thin_image_is_refused_before_its_resize_fills_the_memory():
     assert decode(file, InputSpec(crop=(8, 8)), MAX).shape == (8, 8, 3)
 
 
+@pytest.mark.parametrize("size", [(31, 10), (10, 31)])
+def test_an_image_that_is_too_long_and_thin_for_the_model_is_refused(size):
+    file = saved(Image.new("L", size), "PNG")
+    with pytest.raises(ImageTooLarge, match=r"31.* at most 3 times"):
+        decode(file, InputSpec(max_aspect=3), MAX)
+    assert decode(file, InputSpec(max_aspect=3.1), MAX).shape == (*size[::-1], 3)
+
+
 def test_small_limit_lets_in_small_images_that_the_model_enlarges():
     assert decode(saved(photo(90, 60), "PNG"), IMAGENET, 5400).shape == (224, 224, 3)
 
@@ -307,7 +319,7 @@ def test_small_limit_lets_in_small_images_that_the_model_enlarges():
 def test_footprint_is_known_from_the_header(mode):
     image = open_image(saved(photo(90, 60).convert(mode), "PNG"), MAX)
     assert footprint(image) == 90 * 60 * 4
-    assert to_array(image, IMAGENET, MAX).shape == (224, 224, 3)
+    assert to_input(image, IMAGENET, MAX).pixels.shape == (224, 224, 3)
 
 
 # --- hostile files ----------------------------------------------------------------------------

@@ -6,7 +6,15 @@ SHAPE, OTHER = (8, 8, 3), (4, 4, 3)
 
 
 def item(key: int, shape: tuple[int, ...] = SHAPE, **changes: object) -> Item[int]:
-    values = {"deadline": 100.0, "alone": False, "queued_at": 0.0, "payload": b"", **changes}
+    values = {
+        "size": (8, 8),
+        "options": {},
+        "deadline": 100.0,
+        "alone": False,
+        "queued_at": 0.0,
+        "payload": b"",
+        **changes,
+    }
     return Item(key, shape, **values)  # type: ignore[arg-type]
 
 
@@ -36,6 +44,12 @@ def test_the_oldest_decides_the_shape_of_its_batch() -> None:
     batcher = filled(item(1), item(2, OTHER), item(3), item(4, OTHER))
     assert keys(batcher.take(0)[0]) == [1, 3]
     assert keys(batcher.take(0)[0]) == [2, 4]
+
+
+def test_where_the_model_takes_any_shape_the_oldest_go_together() -> None:
+    batcher = filled(item(1), item(2, OTHER), item(3), item(4, OTHER, alone=True), max_batch=3)
+    batcher.mixed = True
+    assert [keys(batcher.take(0)[0]) for _ in range(2)] == [[1, 2, 3], [4]]
 
 
 def test_a_suspect_runs_alone_and_others_do_not_wait_behind_it_twice() -> None:

@@ -12,11 +12,12 @@ from gevent import socket
 from app import errors
 from app.engine.client import EngineClient, InputSpecChanged
 from app.engine.protocol import Decoder, Frame, Type
-from app.images import InputSpec
+from app.images import Decoded
+from app.input_spec import InputSpec
 from app.settings import Settings
 
 SPEC = InputSpec(mode="RGB", resize=(2, 2))
-PIXELS = np.zeros((2, 2, 3), np.uint8)
+IMAGE = Decoded(np.zeros((2, 2, 3), np.uint8), (4, 6))
 HELLO = {"model": "m", "version": "v1", "result_key": "r", "device": "cpu", "max_batch": 8,
          "spec": SPEC.to_json(), "generation": 1}  # fmt: skip
 TIMINGS = {"queue_ms": 0, "inference_ms": 0, "batch": 1}
@@ -110,7 +111,7 @@ def greet(engine: Peer) -> None:
 
 
 def ask(client: EngineClient, images: int = 1, seconds: float = 10) -> gevent.Greenlet:
-    return gevent.spawn(client.predict, [PIXELS] * images, SPEC, time.monotonic() + seconds)
+    return gevent.spawn(client.predict, [IMAGE] * images, SPEC, {}, time.monotonic() + seconds)
 
 
 def result(number: int, payload: bytes) -> Frame:
@@ -126,6 +127,16 @@ def test_an_answer_comes_back_in_the_order_of_the_request(
     first, second = engine.receive(), engine.receive()
     engine.send(result(second.id, b"2"), result(first.id, b"1"))
     assert asked.get(timeout=10).results == [b"1", b"2"]
+
+
+def test_the_engine_hears_the_posted_size_and_what_is_asked(
+    client: EngineClient, supervisor: Peer, engine: Peer
+) -> None:
+    supervisor.send(directory(engine))
+    greet(engine)
+    gevent.spawn(client.predict, [IMAGE], SPEC, {"top_k": 3}, time.monotonic() + 10)
+    head = engine.receive().head
+    assert (head["size"], head["options"], head["shape"]) == ([4, 6], {"top_k": 3}, [2, 2, 3])
 
 
 def test_a_request_waits_for_an_engine_and_then_goes(
@@ -253,7 +264,7 @@ def test_a_request_that_was_decoded_for_another_model_is_given_back(
     supervisor.send(directory(engine))
     greet(engine)
     other = InputSpec(mode="L", resize=(2, 2))
-    asked = gevent.spawn(client.predict, [PIXELS], other, time.monotonic() + 10)
+    asked = gevent.spawn(client.predict, [IMAGE], other, {}, time.monotonic() + 10)
     with pytest.raises(InputSpecChanged):
         asked.get(timeout=10)
 

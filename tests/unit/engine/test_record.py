@@ -3,7 +3,7 @@
 import numpy as np
 
 from app.engine.record import Image, Request
-from app.images import InputSpec
+from app.input_spec import InputSpec
 
 SPEC = InputSpec(mode="RGB", resize=(2, 2))
 HELLO = {"result_key": "predictions", "version": "abc"}
@@ -12,7 +12,7 @@ TIMINGS = {"queue_ms": 1.0, "inference_ms": 5.0, "batch": 2}
 
 def request(images: int) -> Request:
     pixels = np.zeros((2, 2, 3), np.uint8)
-    record = Request([Image(pixels) for _ in range(images)], SPEC, deadline=100)
+    record = Request([Image(pixels, (2, 2)) for _ in range(images)], SPEC, {}, deadline=100)
     record.numbers = [10 + index for index in range(images)]
     return record
 

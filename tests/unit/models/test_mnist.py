@@ -85,7 +85,7 @@ def test_an_image_of_one_colour_gets_an_answer(model: Mnist, grey: int) -> None:
     batch = torch.full((3, 1, 32, 32), grey, dtype=torch.uint8)
     assert foreground(batch).count_nonzero() == 0
     with torch.inference_mode():
-        answers = model.postprocess(model.predict(batch))
+        answers = model.postprocess(model.predict(batch), ())
     assert all(type(answer) is int and 0 <= answer <= 9 for answer in answers)
     assert len(answers) == 3
 
@@ -93,8 +93,8 @@ def test_an_image_of_one_colour_gets_an_answer(model: Mnist, grey: int) -> None:
 def test_an_image_gets_the_same_answer_alone_and_in_a_batch(model: Mnist, images: Pixels) -> None:
     batch = torch.from_numpy(as_served(images[:64]))
     with torch.inference_mode():
-        together = model.postprocess(model.predict(batch))
-        alone = [model.postprocess(model.predict(one))[0] for one in torch.split(batch, 1)]
+        together = model.postprocess(model.predict(batch), ())
+        alone = [model.postprocess(model.predict(one), ())[0] for one in torch.split(batch, 1)]
     assert together == alone
 
 
@@ -108,7 +108,7 @@ def test_random_weights_are_the_same_every_time() -> None:
     for _ in range(2):
         model = Mnist()
         model.load(torch.device("cpu"), weights(choice="random"))
-        answers.append(model.postprocess(model.predict(batch)))
+        answers.append(model.postprocess(model.predict(batch), ()))
     assert model.version == "random-0"
     assert answers[0] == answers[1]
 

@@ -1,0 +1,116 @@
+"""The runner: batches of one shape and of many, queries, outputs of any form."""
+
+import json
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from app import errors
+from app.engine.deep_check import difference
+from app.engine.runner import Pixels, Runner
+from app.input_spec import InputSpec
+from app.models.interface import Model, Query, Weights
+from tests.stubs.models import MARK, Echo, Varied
+
+
+def runner(model: Model) -> Runner:
+    made = Runner(model, "cpu", 4)
+    made.load(Weights(None, "", "random"))
+    return made
+
+
+def image(height: int, width: int, colour: tuple[int, ...] = (1, 2, 3), **options: Any) -> Pixels:
+    query = Query(7 * width, 7 * height, options)
+    return Pixels((height, width, 3), bytes(colour) * height * width, query)
+
+
+def answers(made: Runner, *images: Pixels) -> list[Any]:
+    return [json.loads(answer) for answer in made.run(images)]
+
+
+def test_a_model_that_takes_a_list_gets_every_image_in_its_own_shape() -> None:
+    first, second = answers(
+        runner(Varied()), image(2, 5, (9, 8, 7), count=1), image(300, 40, count=2)
+    )
+    assert (first["shape"], second["shape"]) == ([3, 2, 5], [3, 300, 40])
+    assert (first["pixel"], second["pixel"]) == ([9, 8, 7], [1, 2, 3])
+    assert (first["width"], first["height"], first["batch"]) == (35, 14, 2)
+    assert [each["options"] for each in (first, second)] == [{"count": 1}, {"count": 2}]
+
+
+def test_outputs_that_are_not_finite_are_found_inside_lists_and_objects() -> None:
+    with pytest.raises(errors.ModelError, match="not finite"):
+        runner(Varied()).run([image(4, 4), image(4, 4, MARK)])
+
+
+@pytest.mark.parametrize("model", [Varied, Echo])
+def test_warm_up_self_test_and_golden_answer_work_for_lists_and_tensors(
+    model: type[Echo],
+) -> None:
+    made = runner(model())
+    made.warm_up(10)
+    made.self_test()
+    (values, _), (again, _) = made.golden(), made.golden()
+    assert values
+    assert values == again
+
+
+@pytest.mark.parametrize(
+    ("spec", "size"),
+    [
+        (InputSpec(resize=256, crop=(224, 220)), (224, 220)),
+        (InputSpec(resize=(8, 9)), (8, 9)),
+        (InputSpec(resize=300), (300, 500)),
+        (InputSpec(), (480, 800)),
+    ],
+)
+def test_the_sample_is_as_large_as_images_usually_are(
+    spec: InputSpec, size: tuple[int, int]
+) -> None:
+    model = Echo()
+    model.input_spec = spec
+    assert runner(model).sample().shape == (*size, 3)
+
+
+class Counting(Varied):
+    """Finds as many things as there are on the image; says its confidence where it is probed."""
+
+    confidence = 0.7
+
+    def probe(self, batch: list[torch.Tensor]) -> torch.Tensor:
+        """Return what does not depend on how much is found."""
+        return torch.full((len(batch), 3), self.confidence)
+
+
+def test_the_golden_answer_is_what_a_model_lets_itself_be_probed_by() -> None:
+    model = Counting()
+    made = runner(model)
+    golden, _ = made.golden()
+    assert golden == pytest.approx([0.7] * 3)
+    model.confidence = math.nan
+    assert difference(golden, made.golden()[0]) == "the outputs are not finite"
+
+
+def test_a_list_for_which_the_memory_is_too_small_is_halved() -> None:
+    made = runner(Hungry())
+    made.warm_up(60)
+    assert made.max_batch == 2
+
+
+class Hungry(Varied):
+    """Has the memory for two images."""
+
+    def predict(self, batch: list[torch.Tensor]) -> list[dict[str, torch.Tensor]]:
+        """Run out of memory, or measure."""
+        if len(batch) > 2:
+            raise torch.OutOfMemoryError("too many")
+        return [{"shape": torch.tensor(image.shape)} for image in batch]
+
+
+def test_the_sample_asks_for_the_defaults() -> None:
+    sample = runner(Varied()).sample()
+    assert sample.query.options == {"count": 5, "threshold": 0.5, "form": None}
+    assert replace(sample.query, options={}) == Query(800, 480, {})
