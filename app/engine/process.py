@@ -9,6 +9,7 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -26,6 +27,7 @@ from app.lifecycle import DEEP_CHECK, GPU_MEMORY, SERVING, Stage
 from app.metrics import Counts
 from app.models import registry
 from app.models.interface import Query, Weights
+from app.models.lookup import why
 from app.models.weights import WeightsError
 from app.settings import Settings
 
@@ -40,15 +42,15 @@ class EngineProcess:
         order: which engine this is.
         settings: the container's.
         control: connected to the supervisor.
-        weights: descriptor of the weights file that the supervisor holds open, or None.
+        files: descriptors of the files that the order names, held open by the supervisor.
     """
 
     def __init__(
-        self, order: Order, settings: Settings, control: socket.socket, weights: int | None
+        self, order: Order, settings: Settings, control: socket.socket, files: Sequence[int]
     ) -> None:
         self._order = order
         self._settings = settings
-        self._weights = weights
+        self._files = files
         self._stage = Stage.LOADING
         self._batcher: Batcher[Key] = Batcher(1)
         self._batch_began: float | None = None
@@ -80,7 +82,7 @@ class EngineProcess:
         self._enter(Stage.LOADING)
         model = registry.create(settings.model)
         runner = Runner(model, self._order.device, settings.max_batch, settings.engines)
-        runner.load(_read_weights(self._weights, settings))
+        runner.load(self._read_weights())
         self._enter(Stage.WARMING)
         wanted = runner.max_batch
         runner.warm_up(settings.hang_seconds / 2)
@@ -113,6 +115,13 @@ class EngineProcess:
         self._enter(Stage.READY)
         return runner, deep
 
+    def _read_weights(self) -> Weights:
+        # New descriptions of the same files: the supervisor's have one offset for all engines.
+        found = [Path(f"/proc/self/fd/{descriptor}").read_bytes() for descriptor in self._files]
+        content, beside = (*found, None, None)[:2]
+        filename = self._order.files[0] if found else ""
+        return Weights(content, filename, self._settings.weights, beside)
+
     def _enter(self, stage: Stage, cause: str = "", *, wrong_setting: bool = False) -> None:
         self._stage = stage
         logs.event("stage", stage=stage, generation=self._order.generation, cause=cause or None)
@@ -123,10 +132,9 @@ class EngineProcess:
     def _fail(self, error: Exception) -> None:
         wrong = isinstance(error, registry.WrongSetting)
         known = wrong or isinstance(error, LoadError | WeightsError)
-        if not known:
+        if not known or (error.__cause__ and not isinstance(error, WeightsError)):
             logs.event("load_failed", level=logging.ERROR, error=error)
-        cause = str(error) if known else f"{type(error).__name__}: {error}"
-        self._enter(Stage.FAILED, cause, wrong_setting=wrong)
+        self._enter(Stage.FAILED, str(error) if known else why(error), wrong_setting=wrong)
 
     # ---- the computing thread
 
@@ -293,14 +301,3 @@ def _end_with(error: DeviceLost) -> NoReturn:
 def _reply_error(item: Item[Key], error: errors.ServingError) -> None:
     channel, number = item.key
     channel.send(Frame(Type.FAILED, number, {"code": error.code, "message": error.message}))
-
-
-def _read_weights(descriptor: int | None, settings: Settings) -> Weights:
-    path = registry.weights_path(settings.model, settings.model_path)
-    if path is None:
-        return Weights(None, "", settings.weights)
-    if descriptor is None:
-        raise WeightsError(f"{path} was not handed over by the supervisor")
-    # A new description of the same file: the supervisor's has one offset for all engines.
-    content = Path(f"/proc/self/fd/{descriptor}").read_bytes()
-    return Weights(content, path.name, settings.weights)

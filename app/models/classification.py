@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torchvision import models as zoo
 from torchvision.models import WeightsEnum
 
-from app.input_spec import InputSpec, Option
+from app.input_spec import InputSpec
 from app.models.interface import Query, Weights
+from app.models.ranking import likeliest, top_k
 from app.models.registry import UnknownModel, WrongSetting
 from app.models.weights import WeightsError, fill, load_state_dict, version_of
 
-TOP = 5
 SEED = 0
 
 
@@ -51,7 +51,7 @@ class TorchvisionClassifier:
             resize=preset.resize_size[0],
             crop=(preset.crop_size[0], preset.crop_size[0]),
             interpolation=preset.interpolation.value,
-            options=(Option("top_k", "integer", TOP, low=1, high=len(self.labels)),),
+            options=(top_k(self.labels),),
         )
         self._mean, self._std = preset.mean, preset.std
 
@@ -106,12 +106,4 @@ class TorchvisionClassifier:
         self, outputs: Tensor, queries: Sequence[Query]
     ) -> Sequence[list[dict[str, object]]]:
         """Return the ``top_k`` likeliest classes of each image, the likeliest first."""
-        wanted = [query.options["top_k"] for query in queries]
-        scores, classes = outputs.topk(max(wanted))
-        return [
-            [
-                {"class_id": c, "label": self.labels[c], "score": round(s, 6)}
-                for c, s in zip(ids[:k], values[:k], strict=True)
-            ]
-            for ids, values, k in zip(classes.tolist(), scores.tolist(), wanted, strict=True)
-        ]
+        return likeliest(outputs, self.labels, queries)
