@@ -1,6 +1,6 @@
 """``MODEL=exported``: the program that MODEL_PATH names, and ``model.json`` beside it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from app.models.programs import Program
 from app.models.registry import WrongSetting
 from app.models.weights import WeightsError, version_of
 
-_SCORES = {
+_SCORES: dict[str, Callable[[Tensor], Tensor]] = {
     "softmax": lambda outputs: torch.softmax(outputs, dim=1),
     "sigmoid": torch.sigmoid,
     "as_is": lambda outputs: outputs,
@@ -113,7 +113,7 @@ class Exported:
         _, program = self._loaded()
         pixels = batch.float().sub_(self._shift).mul_(self._scale).to(program.dtype)
         parts = []
-        for part in torch.split(pixels, program.most or len(pixels)):  # type: ignore[no-untyped-call]
+        for part in torch.split(pixels, program.most or len(pixels)):
             missing = max(0, program.least - len(part))
             full = torch.cat([part, part[-1:].expand(missing, -1, -1, -1)]) if missing else part
             outputs = program.call(full.contiguous())
