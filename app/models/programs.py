@@ -25,8 +25,12 @@ from app.models.weights import CONVERT, WeightsError, damaged
 
 EXPORT = "torch.export.save(torch.export.export(model, (images,)), 'model.pt2')"
 _ONLY_TENSORS = {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": None}
-# Sizes such as `2*s77` or `Max(1, s0)`: sympy would evaluate anything else as Python.
-_SIZE = re.compile(r"(?:[a-z]+\d+|[A-Z][A-Za-z]*|\d+(?:\.\d+)?|[\s+\-*/(),<>=!&|~%])*")
+# Sizes such as `Mul(Integer(2), Symbol('s77', positive=True))` or `2*s77`: sympy would evaluate
+# anything else as Python.
+_SIZE = re.compile(
+    r"(?:Symbol\('[a-z]+\d+'|[a-z]+=(?:True|False)|[a-z]+\d+|[A-Z][A-Za-z]*|\d+(?:\.\d+)?"
+    r"|[\s+\-*/(),<>=!&|~%])*"
+)
 _ARITHMETIC = (
     "abs add and_ eq floordiv ge getitem gt index le lshift lt mod mul ne neg not_ or_ pos pow "
     "rshift sub truediv xor"
@@ -110,8 +114,10 @@ def _bounds(program: torch.export.ExportedProgram, images: Any) -> tuple[int, in
 def _refuse_python(content: bytes, filename: str) -> None:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            names = [name for name in archive.namelist() if name.endswith(".json")]
-            parts = [json.loads(archive.read(name)) for name in names]
+            names = archive.namelist()
+            if len(names) != len(set(names)):
+                raise ValueError("two parts have one name")  # PyTorch might read the other one
+            parts = [json.loads(archive.read(name)) for name in names if name.endswith(".json")]
     except Exception as error:
         raise WeightsError(damaged(filename, error)) from error
     for part in parts:
@@ -128,7 +134,7 @@ def _python_in(value: Any) -> Iterator[str]:
         size, target = value.get("expr_str", ""), value.get("target", "")
         if not (isinstance(size, str) and _SIZE.fullmatch(size)):
             yield str(size)
-        calls = "inputs" in value and "nodes" not in value  # a graph has inputs, too
+        calls = "inputs" in value and "target" in value
         if calls and not (isinstance(target, str) and _OPERATOR.fullmatch(target)):
             yield str(target)
     for inner in value.values() if isinstance(value, dict) else value:
