@@ -18,7 +18,7 @@ ifneq ($(shell $(BIN)/python3 -c 'import pip' 2>/dev/null && cat $(MADE) 2>/dev/
 .PHONY: $(MADE)
 endif
 
-.PHONY: help serve test lint test-gpu test-container test-observability autoscale rollout rollout-full docs clean
+.PHONY: help serve test lint test-all test-gpu test-container test-observability autoscale rollout rollout-full docs models clean
 .DELETE_ON_ERROR:
 
 help:
@@ -26,6 +26,7 @@ help:
 	@echo '                     settings are environment variables: MODEL=torchvision/resnet18 PORT=9000 make serve'
 	@echo 'make test            lint, then every test that needs neither root nor a GPU'
 	@echo 'make lint            ruff, mypy, import-linter, shellcheck, hadolint'
+	@echo 'make test-all        make test with what takes minutes or gigabytes: every model of torchvision'
 	@echo 'make test-gpu        the tests that need an NVIDIA GPU'
 	@echo 'make test-container  the tests of the image, built by podman; they need root'
 	@echo 'make test-observability'
@@ -39,6 +40,7 @@ help:
 	@echo 'make rollout-full    the same with 20,000 requests an upgrade, half an hour;'
 	@echo '                     writes its table into docs/lossless.md'
 	@echo 'make docs            write docs/reference/ anew from the code'
+	@echo 'make models          compare every model of torchvision; writes docs/reference/models.md'
 	@echo 'make clean           remove .venv and everything else that make made'
 	@echo
 	@echo 'PYTHON=/path/to/python3 chooses the interpreter that .venv is made with.'
@@ -58,6 +60,9 @@ lint: $(TESTING)
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/shellcheck run.sh .ci/run rollout/plain.sh
 	$(BIN)/hadolint Dockerfile
+
+test-all: lint
+	$(BIN)/pytest -m "not gpu and not container and not observability"
 
 test-gpu: $(TESTING)
 	$(BIN)/pytest -m gpu
@@ -83,6 +88,10 @@ docs: $(RUNTIME)
 	$(BIN)/python -m app errors --markdown > docs/reference/errors.md.new
 	$(BIN)/python -m app metrics --markdown > docs/reference/metrics.md.new
 	@cd docs/reference && for page in settings errors metrics; do mv $$page.md.new $$page.md; done
+
+# Compares every model of torchvision with torchvision itself: hours on two cores, and 10 GB.
+models: $(TESTING)
+	$(BIN)/python -m tests.models_page
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
