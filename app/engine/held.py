@@ -4,7 +4,6 @@ A respawn loads the very files that serve, so that a half-written or renamed suc
 in (design, invariant 9), and labels never come from another time than their weights.
 """
 
-import contextlib
 import os
 from dataclasses import dataclass
 from typing import Self
@@ -26,7 +25,7 @@ class Held:
         """Open what the settings name now; None where the model brings its own weights.
 
         Raises:
-            OSError: the weights cannot be opened.
+            OSError: the weights cannot be opened, or what lies beside them cannot be read.
         """
         path = registry.weights_path(settings.model, settings.model_path)
         if path is None:
@@ -34,12 +33,13 @@ class Held:
         weights = files.choose(path)
         descriptors = [os.open(weights, os.O_RDONLY | os.O_CLOEXEC)]
         beside = files.beside(weights)
-        with contextlib.suppress(FileNotFoundError):
-            try:
-                descriptors.append(os.open(beside, os.O_RDONLY | os.O_CLOEXEC))
-            except OSError:
-                os.close(descriptors.pop())
-                raise
+        try:
+            descriptors.append(os.open(beside, os.O_RDONLY | os.O_CLOEXEC))
+        except FileNotFoundError:
+            pass  # it is up to the model whether it needs one
+        except OSError:
+            os.close(descriptors[0])
+            raise
         names = (weights.name, beside.name)[: len(descriptors)]
         return cls(tuple(descriptors), names)
 
