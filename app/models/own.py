@@ -80,11 +80,8 @@ class OwnModel:
         arguments, extra = _FORMS[name]
         if not callable(method) or inspect.iscoroutinefunction(method):
             self._refuse(f"has a {name} that is no plain method; {_form(name)} is wanted")
-        try:
-            signature = inspect.signature(method)
-        except ValueError:  # some of C's have none
-            return lambda *given: method(*given[: len(arguments)])
-        wants_extra = extra in signature.parameters
+        wants_extra = _names(method, extra)
+        signature = inspect.signature(method)
         try:
             signature.bind(*arguments, **({extra: None} if wants_extra else {}))
         except TypeError:
@@ -101,6 +98,8 @@ class OwnModel:
         Raises:
             WrongSetting: one of its attributes is not what it may be.
         """
+        if weights.content is not None and not _names(self._made.load, "weights"):
+            self._refuse("has load(device), and MODEL_PATH is for load(device, weights)")
         self._load(device, weights)
         with torch.inference_mode():
             self._warmup()
@@ -176,6 +175,10 @@ class OwnModel:
                 f"{wanted[0]} images and {wanted[1]} labels make {wanted}"
             )
         return ranking.likeliest(scores, self.labels, queries)
+
+
+def _names(method: Callable[..., Any], parameter: str) -> bool:
+    return parameter in inspect.signature(method).parameters
 
 
 def _form(name: str) -> str:

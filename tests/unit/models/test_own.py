@@ -52,7 +52,12 @@ def test_everything_that_a_class_may_have_is_used() -> None:
 
 
 def test_the_version_is_that_of_the_weights_file_where_there_is_one() -> None:
-    assert runner("Least", b"abc").model.version == "ba7816bf8f01"
+    assert runner("TakesWeights", b"abc").model.version == "ba7816bf8f01"
+
+
+def test_weights_that_nobody_takes_are_refused() -> None:
+    with pytest.raises(WrongSetting, match=r"MODEL_PATH is for load\(device, weights\)"):
+        runner("Least", b"abc")
 
 
 def test_weights_go_to_a_load_that_has_a_parameter_of_that_name() -> None:
