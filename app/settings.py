@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from app import limits
+from app.files import SUFFIXES, is_program
 from app.kinds import FLAG, PATH, TEXT, URL, Kind, choice, integer, matching, number
 
 
@@ -79,14 +80,19 @@ class Settings:
         number(0, 60), "In the last phase of a stop: how long a connection may be idle before "
         "it is closed.", default=2.0,
     )  # fmt: skip
-    model: str = variable(
-        matching(r"mnist|torchvision/\w+|[\w.]+:\w+", "mnist, torchvision/NAME or "
-                 "package.module:Class"),
-        "What to serve.", default="mnist",
-    )  # fmt: skip
     model_path: str | None = variable(
-        matching(r".+\.(pth|safetensors)", "a path ending in .pth or .safetensors"),
-        "Weights to load instead of the model's own.", shown="unset",
+        matching(rf".+\.({'|'.join(SUFFIXES)})|(.*/)?[^./]*|.*/", f"a path ending in "
+                 f"{', '.join(f'.{suffix}' for suffix in SUFFIXES)}, or a directory with one such "
+                 "file (with a / at its end where its name has a dot)"),
+        "Weights to load instead of the model's own, or an exported program.", shown="unset",
+    )  # fmt: skip
+    model: str = variable(
+        matching(r"mnist|exported|torchvision/\w+|[^:]+\.py:\w+|\w+(\.\w+)*:\w+",
+                 "mnist, torchvision/NAME, exported, path/to/file.py:Class or "
+                 "package.module:Class"),
+        "What to serve; `exported` is the program that `MODEL_PATH` names.",
+        default=lambda so_far: "exported" if is_program(so_far["model_path"] or "") else "mnist",
+        shown="`mnist`; `exported` where `MODEL_PATH` ends in .pt2 or .pt",
     )  # fmt: skip
     weights: str = variable(
         matching(r"\w+", "an entry of the weights enum, or random"),

@@ -9,6 +9,7 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from app.engine.runner import LoadError, Runner
 from app.lifecycle import DEEP_CHECK, GPU_MEMORY, SERVING, Stage
 from app.models import registry
 from app.models.interface import Weights
+from app.models.lookup import why
 from app.models.weights import WeightsError
 from app.settings import Settings
 
@@ -37,15 +39,15 @@ class EngineProcess:
         order: which engine this is.
         settings: the container's.
         control: connected to the supervisor.
-        weights: descriptor of the weights file that the supervisor holds open, or None.
+        files: descriptors of the files that the order names, held open by the supervisor.
     """
 
     def __init__(
-        self, order: Order, settings: Settings, control: socket.socket, weights: int | None
+        self, order: Order, settings: Settings, control: socket.socket, files: Sequence[int]
     ) -> None:
         self._order = order
         self._settings = settings
-        self._weights = weights
+        self._files = files
         self._stage = Stage.LOADING
         self._entering = threading.Lock()  # what is entered first must be told first
         self._compute = Compute()
@@ -74,7 +76,7 @@ class EngineProcess:
         self._enter(Stage.LOADING)
         model = registry.create(settings.model)
         runner = Runner(model, self._order.device, settings.max_batch, settings.engines)
-        runner.load(_read_weights(self._weights, settings))
+        runner.load(self._read_weights())
         self._enter(Stage.WARMING)
         wanted = runner.max_batch
         runner.warm_up(settings.hang_seconds / 2)
@@ -107,6 +109,13 @@ class EngineProcess:
         self._enter(Stage.READY)
         return runner, deep
 
+    def _read_weights(self) -> Weights:
+        # New descriptions of the same files: the supervisor's have one offset for all engines.
+        found = [Path(f"/proc/self/fd/{descriptor}").read_bytes() for descriptor in self._files]
+        content, beside = (*found, None, None)[:2]
+        filename = self._order.files[0] if found else ""
+        return Weights(content, filename, self._settings.weights, beside)
+
     def _enter(self, stage: Stage, cause: str = "", *, wrong_setting: bool = False) -> None:
         with self._entering:
             self._stage = stage
@@ -118,10 +127,9 @@ class EngineProcess:
     def _fail(self, error: Exception) -> None:
         wrong = isinstance(error, registry.WrongSetting)
         known = wrong or isinstance(error, LoadError | WeightsError)
-        if not known:
+        if not known or (error.__cause__ and not isinstance(error, WeightsError)):
             logs.event("load_failed", level=logging.ERROR, error=error)
-        cause = str(error) if known else f"{type(error).__name__}: {error}"
-        self._enter(Stage.FAILED, cause, wrong_setting=wrong)
+        self._enter(Stage.FAILED, str(error) if known else why(error), wrong_setting=wrong)
 
     # ---- Work, called by the talking thread
 
@@ -194,14 +202,3 @@ class EngineProcess:
             os._exit(0)  # nothing was admitted; a load cannot be interrupted otherwise
         self._stage = Stage.RETIRING
         self._compute.stop()
-
-
-def _read_weights(descriptor: int | None, settings: Settings) -> Weights:
-    path = registry.weights_path(settings.model, settings.model_path)
-    if path is None:
-        return Weights(None, "", settings.weights)
-    if descriptor is None:
-        raise WeightsError(f"{path} was not handed over by the supervisor")
-    # A new description of the same file: the supervisor's has one offset for all engines.
-    content = Path(f"/proc/self/fd/{descriptor}").read_bytes()
-    return Weights(content, path.name, settings.weights)

@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -193,12 +193,11 @@ class Runner:
         """
         with _translated_errors(self.device, len(images)):
             results = self._answer(images)
-            encoded = [json.dumps(result, allow_nan=False).encode() for result in results]
-        if len(encoded) != len(images):
-            raise errors.ModelError(
-                f"the model returned {len(encoded)} results for {len(images)} images"
-            )
-        return encoded
+            if len(results) != len(images):
+                raise errors.ModelError(
+                    f"the model returned {len(results)} results for {len(images)} images"
+                )
+            return [_to_json(result) for result in results]
 
     @torch.inference_mode()
     def _answer(self, images: Sequence[Pixels]) -> Sequence[object]:
@@ -246,7 +245,25 @@ def _translated_errors(device: torch.device, images: int) -> Iterator[None]:
         # Not all of CUDA's errors have the class.
         if isinstance(error, torch.AcceleratorError) or str(error).startswith("CUDA error"):
             raise DeviceLost(str(error)) from error
-        raise errors.ModelError(f"the model raised {type(error).__name__}") from error
+        raise errors.ModelError(
+            f"the model raised {type(error).__name__}; the server's log has the traceback"
+        ) from error
+
+
+def _to_json(result: object) -> bytes:
+    try:
+        return json.dumps(result, allow_nan=False, default=_refuse).encode()
+    except TypeError:
+        words = "a member's name is no text"
+    except ValueError as error:
+        words = "a number is not finite" if "range" in str(error) else "it contains itself"
+    except RecursionError:
+        words = "it is nested too deeply"
+    raise errors.ModelError(f"the model's result is not JSON: {words}")
+
+
+def _refuse(value: object) -> NoReturn:
+    raise errors.ModelError(f"the model's result is not JSON: it holds a {type(value).__name__}")
 
 
 def _tensors(outputs: Any) -> Iterator[torch.Tensor]:

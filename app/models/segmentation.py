@@ -57,6 +57,7 @@ class TorchvisionSegmenter:
         loaded = zoo.load(self.name, weights, weights_backbone=None)
         self.version = loaded.version
         self._use_preset(loaded.entry)
+        self.labels = loaded.labels
         self._network = loaded.network.to(memory_format=torch.channels_last).to(device)
         self._shift = 255 * torch.tensor(self._mean, device=device).view(3, 1, 1)
         self._scale = 1 / (255 * torch.tensor(self._std, device=device).view(3, 1, 1))
