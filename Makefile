@@ -19,7 +19,7 @@ ifneq ($(shell $(BIN)/python3 -c 'import pip' 2>/dev/null && cat $(MADE) 2>/dev/
 .PHONY: $(MADE)
 endif
 
-.PHONY: help serve test lint test-all test-examples test-gpu test-container test-observability autoscale rollout rollout-full docs clean
+.PHONY: help serve test lint test-all test-examples test-gpu test-container test-observability autoscale rollout rollout-full docs models clean
 .DELETE_ON_ERROR:
 
 help:
@@ -27,7 +27,8 @@ help:
 	@echo '                     settings are environment variables: MODEL=torchvision/resnet18 PORT=9000 make serve'
 	@echo 'make test            lint, then every test that needs neither root nor a GPU'
 	@echo 'make lint            ruff, mypy, import-linter, shellcheck, hadolint'
-	@echo 'make test-all        make test and test-examples with what takes minutes or gigabytes'
+	@echo 'make test-all        make test and test-examples with what takes minutes or gigabytes:'
+	@echo '                     every model of torchvision, and document layout in its full size'
 	@echo 'make test-examples   the tests of examples/; they install transformers and OpenCV'
 	@echo 'make test-gpu        the tests that need an NVIDIA GPU'
 	@echo 'make test-container  the tests of the image, built by podman; they need root'
@@ -42,6 +43,7 @@ help:
 	@echo 'make rollout-full    the same with 20,000 requests an upgrade, half an hour;'
 	@echo '                     writes its table into docs/lossless.md'
 	@echo 'make docs            write docs/reference/ anew from the code'
+	@echo 'make models          compare every model of torchvision; writes docs/reference/models.md'
 	@echo 'make clean           remove .venv and everything else that make made'
 	@echo
 	@echo 'PYTHON=/path/to/python3 chooses the interpreter that .venv is made with.'
@@ -92,6 +94,10 @@ docs: $(RUNTIME)
 	$(BIN)/python -m app errors --markdown > docs/reference/errors.md.new
 	$(BIN)/python -m app metrics --markdown > docs/reference/metrics.md.new
 	@cd docs/reference && for page in settings errors metrics; do mv $$page.md.new $$page.md; done
+
+# Compares every model of torchvision with torchvision itself: hours on two cores, and 10 GB.
+models: $(TESTING)
+	$(BIN)/python -m tests.models_page
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,46 +1,33 @@
 """torchvision's classification models with the preset transforms of their weights."""
 
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 
 import torch
 from torch import Tensor, nn
-from torchvision import models as zoo
 from torchvision.models import WeightsEnum
 
 from app.input_spec import InputSpec, Option
+from app.models import zoo
 from app.models.interface import Query, Weights
-from app.models.registry import UnknownModel, WrongSetting
-from app.models.weights import WeightsError, fill, load_state_dict, version_of
+from app.models.registry import WrongSetting
 
 TOP = 5
-SEED = 0
 
 
 class TorchvisionClassifier:
-    """``MODEL=torchvision/NAME``.
+    """A classifier of ``torchvision.models``.
 
     Args:
         name: as ``torchvision.models.list_models()`` lists it.
-
-    Raises:
-        UnknownModel: torchvision has no such model, or it is none that classifies images.
     """
 
     result_key = "predictions"
 
     def __init__(self, name: str) -> None:
-        if name not in zoo.list_models(module=zoo):
-            raise UnknownModel(
-                f"MODEL=torchvision/{name}: torchvision has no classification model of that name"
-            )
         self.name = name
         self.version = ""
-        self._entries: Any = zoo.get_model_weights(name)
-        self._use_preset(self._entries.DEFAULT)
+        self._use_preset(zoo.default_entry(name))
         self._network: nn.Module | None = None
 
     def _use_preset(self, entry: WeightsEnum) -> None:
@@ -62,45 +49,26 @@ class TorchvisionClassifier:
             WeightsError: no download, or a file that does not fit.
             WrongSetting: no such entry.
         """
-        if weights.content is not None:
-            network = zoo.get_model(self.name, weights=None)
-            fill(network, load_state_dict(weights.content, weights.filename), weights.filename)
-            self.version = version_of(weights.content)
-        elif weights.choice == "random":
-            torch.manual_seed(SEED)
-            network = zoo.get_model(self.name, weights=None)
-            self.version = f"random-{SEED}"
-        else:
-            network = self._from_torchvision(weights.choice)
-        network.eval().requires_grad_(False)
-        self._network = network.to(device=device, memory_format=torch.channels_last)
+        self._load(device, weights)
+
+    def _load(self, device: torch.device, weights: Weights, **arguments: Any) -> None:
+        loaded = zoo.load(self.name, weights, **arguments)
+        self.version = loaded.version
+        self._use_preset(loaded.entry)
+        self._network = loaded.network.to(memory_format=torch.channels_last).to(device)
         # Normalising pixels of 0..255 in one step: (x / 255 - mean) / std.
         self._shift = 255 * torch.tensor(self._mean, device=device).view(3, 1, 1)
         self._scale = 1 / (255 * torch.tensor(self._std, device=device).view(3, 1, 1))
 
-    def _from_torchvision(self, choice: str) -> nn.Module:
-        if choice not in self._entries.__members__:
-            known = ", ".join(dict.fromkeys([*self._entries.__members__, "DEFAULT"]))
-            raise WrongSetting(f"WEIGHTS={choice}: {self.name} has {known} and random")
-        entry = self._entries[choice]
-        self._use_preset(entry)
-        try:
-            # A progress bar belongs on a terminal; in a log it would be noise.
-            network: nn.Module = zoo.get_model(
-                self.name, weights=entry, progress=sys.stderr.isatty()
-            )
-        except (URLError, OSError, RuntimeError) as error:
-            raise WeightsError(f"could not get {entry.url}: {error}") from error
-        cached = Path(torch.hub.get_dir(), "checkpoints", Path(entry.url).name)
-        self.version = version_of(cached.read_bytes())
-        return network
+    def normalise(self, batch: Tensor) -> Tensor:
+        """Return uint8 images as the network takes them."""
+        return batch.float().sub_(self._shift).mul_(self._scale)
 
     def predict(self, batch: Tensor) -> Tensor:
         """Return the classes' probabilities for uint8 images of shape (N, 3, H, W)."""
         if self._network is None:
             raise RuntimeError("predict before load")
-        pixels = batch.float().sub_(self._shift).mul_(self._scale)
-        return torch.softmax(self._network(pixels).float(), dim=1)
+        return torch.softmax(self._network(self.normalise(batch)).float(), dim=1)
 
     def postprocess(
         self, outputs: Tensor, queries: Sequence[Query]
@@ -115,3 +83,34 @@ class TorchvisionClassifier:
             ]
             for ids, values, k in zip(classes.tolist(), scores.tolist(), wanted, strict=True)
         ]
+
+
+class QuantizedClassifier(TorchvisionClassifier):
+    """A classifier of ``torchvision.models.quantization``: 8-bit arithmetic, on a CPU."""
+
+    def load(self, device: torch.device, weights: Weights) -> None:
+        """Build the network and fill it.
+
+        Raises:
+            WeightsError: no download, or a file that does not fit.
+            WrongSetting: no such entry, no CPU, or one that PyTorch has no such arithmetic for.
+        """
+        if device.type != "cpu":
+            raise WrongSetting(f"MODEL=torchvision/{self.name} computes on CPUs alone: DEVICE=cpu")
+        backend: str = zoo.default_entry(self.name).meta["backend"]
+        if backend not in torch.backends.quantized.supported_engines:
+            raise WrongSetting(
+                f"MODEL=torchvision/{self.name} needs PyTorch's {backend}, "
+                "which this machine's processor has not"
+            )
+        torch.backends.quantized.engine = backend
+        self._load(device, weights, quantize=True)
+
+    def normalise(self, batch: Tensor) -> Tensor:
+        """Return uint8 images as the network takes them.
+
+        In torchvision's own steps: another rounding would make other 8-bit numbers.
+        """
+        pixels = batch.float().div_(255)
+        mean, std = (pixels.new_tensor(each).view(3, 1, 1) for each in (self._mean, self._std))
+        return pixels.sub_(mean).div_(std)

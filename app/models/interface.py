@@ -50,17 +50,21 @@ class Model(Protocol):
 
     Attributes:
         name: as shown to clients.
-        result_key: the member of the answer that holds the results, such as ``predictions``;
-            None where a result is an object and the answer itself.
         input_spec: how HTTP workers decode, which parameters and routes there are; may depend on
             the choice of weights, set by ``load``.
         version: 12 hex digits of the weights' SHA-256, or ``random-SEED``; set by ``load``.
     """
 
     name: str
-    result_key: str | None
     input_spec: InputSpec
     version: str
+
+    @property
+    def result_key(self) -> str | None:
+        """The member of the answer that holds the results, such as ``predictions``.
+
+        None where a result is an object and the answer itself.
+        """
 
     def load(self, device: torch.device, weights: Weights) -> None:
         """Build the network on the device and fill it.

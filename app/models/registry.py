@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 _WEIGHTS = Path(__file__).parent / "weights"
 _MODULES = {
     "mnist": "app.models.mnist:Mnist",
-    "torchvision": "app.models.classification:TorchvisionClassifier",
+    "torchvision": "app.models.families:create",
 }
 _BUNDLED = {"mnist": _WEIGHTS / "mnist.safetensors"}
 

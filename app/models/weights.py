@@ -81,7 +81,8 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], filename: str) -> None:
     ]
     if problems:
         raise WeightsError(f"{filename} does not fit the model: tensors {', '.join(problems)}")
-    module.load_state_dict({**wanted, **state})
+    wanted.update(state)  # into the module's own, which also says its version
+    module.load_state_dict(wanted)
 
 
 def _load_safetensors(content: bytes, filename: str) -> dict[str, Tensor]:

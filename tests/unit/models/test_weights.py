@@ -10,6 +10,7 @@ import pytest
 import safetensors.torch
 import torch
 from torch import Tensor, nn
+from torchvision.models import get_model
 
 from app.models.weights import WeightsError, fill, load_state_dict, version_of
 
@@ -150,3 +151,10 @@ def test_fill_names_both_shapes_and_leaves_the_module_as_it_was() -> None:
 
 def test_the_version_is_the_first_12_hex_digits_of_sha256() -> None:
     assert version_of(b"abc") == "ba7816bf8f01"
+
+
+def test_a_file_for_a_network_that_knows_its_own_version_is_taken() -> None:
+    saved = get_model("mnasnet0_5", weights=None).state_dict()
+    other = get_model("mnasnet0_5", weights=None)
+    fill(other, load_state_dict(pth(dict(saved)), "w.pth"), "w.pth")
+    assert torch.equal(other.state_dict()["classifier.1.weight"], saved["classifier.1.weight"])

@@ -1,0 +1,53 @@
+"""Every model that torchvision lists: served with torchvision's own numbers, or refused."""
+
+import pytest
+from torchvision import models as zoo
+
+from app.models import registry
+from app.models.registry import UnknownModel, WrongSetting
+from tests.models_page import PAGE, page
+from tests.torchvision_reference import FAMILY_OF, TOLERANCE, compare
+
+# One a family runs with `make test`, two detectors for their two kinds; `make test-all` runs all.
+QUICK = (
+    "shufflenet_v2_x0_5", "quantized_shufflenet_v2_x0_5", "ssdlite320_mobilenet_v3_large",
+    "fasterrcnn_mobilenet_v3_large_320_fpn", "lraspp_mobilenet_v3_large",
+)  # fmt: skip
+REFUSED = [*zoo.list_models(module=zoo.video), *zoo.list_models(module=zoo.optical_flow)]
+
+
+def test_every_listed_model_is_served_or_refused() -> None:
+    assert sorted([*FAMILY_OF, *REFUSED]) == sorted(zoo.list_models())
+
+
+# torchvision's builders and PyTorch's quantisation announce changes of their own.
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in FAMILY_OF],
+)
+def test_its_answer_is_torchvisions(name: str) -> None:
+    comparison = compare(name)
+    assert comparison.difference <= TOLERANCE, comparison
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("r3d_18", "classifies video clips"),
+        ("raft_small", "compares two frames"),
+        ("resnet51", "no model of that name; near it are resnet"),
+        ("", "no model of that name"),
+    ],
+)
+def test_what_cannot_be_served_stops_the_start_with_a_sentence(name: str, words: str) -> None:
+    with pytest.raises(UnknownModel, match=words) as caught:
+        registry.create(f"torchvision/{name}")
+    assert f"MODEL=torchvision/{name}: " in str(caught.value)
+    assert isinstance(caught.value, WrongSetting)
+
+
+def test_the_page_of_models_lists_them_all_as_they_are() -> None:
+    rows = [line.split(" | ")[:3] for line in page({}).splitlines() if line.startswith("| `")]
+    written = [line.split(" | ")[:3] for line in PAGE.read_text().splitlines() if "| `" in line]
+    assert rows == written, "make models"
