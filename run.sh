@@ -56,9 +56,11 @@ say() { # level event, and how many seconds it will take at most
 
 # Sleeps $1 seconds, or until a signal comes; $slept is 0 then. Each trap ends the sleeper, so that
 # no signal falls between the test of $woken and the wait; and by SIGKILL, because every signal that
-# this script traps is lost between the sleeper's fork and its exec.
+# this script traps is lost between the sleeper's fork and its exec. The sleeper looks whether
+# run.sh died before the kernel was asked to tell.
 nap() {
-    setpriv --pdeathsig KILL sleep "$1" &
+    # shellcheck disable=SC2016  # for the shell that it starts
+    setpriv --pdeathsig KILL sh -c '[ "$PPID" = "$1" ] && exec sleep "$2"' sh "$$" "$1" &
     sleeper=$!
     [ -n "$woken" ] || wait "$sleeper"
     kill -KILL "$sleeper"

@@ -83,12 +83,13 @@ def _url(text: str) -> str:
     parts.port  # noqa: B018  raises ValueError
     if parts.scheme not in ("http", "https") or not parts.hostname or not text.isprintable():
         raise ValueError(text)
-    if " " in text or "@" in parts.netloc:
+    if " " in text or "@" in parts.netloc or not text.isascii():
         raise ValueError(text)
+    parts.hostname.encode("idna")  # as the resolver will: a UnicodeError is a ValueError
     return text
 
 
 FLAG = Kind(_truth, "true or false")
-TEXT = matching(r".+", "any text")
+TEXT = matching(r".+", "one line of text")
 PATH = matching(r"[^\0]+", "a path")
 URL = Kind(_url, "a URL that begins with http:// or https://, without a user")

@@ -78,27 +78,29 @@ class Health:
     reason: str = ""
 
 
-def judge(engines: Iterable[EngineView], now: float) -> Health:
+def judge(engines: Iterable[EngineView], now: float, hang_seconds: float) -> Health:
     """Judge the engines: one that can serve is enough.
 
     Args:
         engines: all that the directory names.
         now: monotonic seconds.
+        hang_seconds: HANG_SECONDS; a batch may be meant to take half of it.
 
     Returns:
         ``reason`` is one of ``/health``'s: loading, warming, self_test, load_failed: CAUSE,
         engine_stale, engine_gone, gpu_memory, deep_check.
     """
-    verdicts = [_judge_one(engine, now) for engine in engines]
+    longest = max(STALE_SECONDS, hang_seconds / 2)
+    verdicts = [_judge_one(engine, now, longest) for engine in engines]
     # The most hopeful verdict speaks for the container.
     return min(verdicts, key=_hopelessness, default=Health(False, Stage.GONE, "engine_gone"))
 
 
-def _judge_one(engine: EngineView, now: float) -> Health:
+def _judge_one(engine: EngineView, now: float, longest_batch: float) -> Health:
     if engine.stage in SERVING:
         if engine.heard_at is None:
             return Health(False, engine.stage, "engine_gone")
-        if now - engine.heard_at > STALE_SECONDS or engine.batch_age > STALE_SECONDS:
+        if now - engine.heard_at > STALE_SECONDS or engine.batch_age > longest_batch:
             return Health(False, engine.stage, "engine_stale")
         if engine.stage is Stage.DEGRADED:
             return Health(False, engine.stage, engine.cause)

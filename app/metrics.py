@@ -192,9 +192,10 @@ class Counts:
         """Add what another has counted."""
         for name, rows in counted.items():
             metric = BY_NAME.get(name)
-            if metric is None:  # a worker was recycled into newer code than the supervisor's
-                continue
             for labels, added in rows:
+                # A worker may have been recycled into newer code than the supervisor's.
+                if metric is None or len(added) != metric.cells:
+                    continue
                 cells = self._cells(metric, tuple(labels))
                 for place, value in enumerate(added):
                     cells[place] += value

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from app.models.mnist import Mnist
 
-BATCH_SECONDS = 0.2
+BATCH_SECONDS = 0.12
 
 
 class Unhurried(Mnist):

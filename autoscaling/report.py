@@ -63,10 +63,15 @@ def _changes(record: Record) -> list[Row]:
         because = f"`{loudest}` asks for {moment.asked[loudest]}" if loudest else ""
         rows.append((
             f"{moment.at:.0f}", f"{before} → {after}", because,
-            ", ".join(f"{value:.2g}" for value in moment.values.values()),
+            ", ".join(_shown(value) for value in moment.values.values()),
             ", ".join(f"{target:g}" for target in record.targets.values()),
         ))  # fmt: skip
     return rows
+
+
+def _shown(value: float) -> str:
+    """Return two digits of it, never as a power of ten."""
+    return f"{float(f'{value:.2g}'):g}"
 
 
 def _answers(record: Record) -> list[tuple[float, float]]:

@@ -68,7 +68,8 @@ class EngineClient:
         """Judge from what is known; touches neither the GPU nor a queue."""
         if not self._informed.is_set():
             return Health(False, Stage.LOADING, "loading")
-        return lifecycle.judge(self._views(), time.monotonic())
+        hang_seconds = self._settings.hang_seconds
+        return lifecycle.judge(self._views(), time.monotonic(), hang_seconds)
 
     def supervisor_lives(self) -> bool:
         """Return whether the supervisor is there, or has not had the time to be."""

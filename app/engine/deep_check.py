@@ -55,7 +55,7 @@ class DeepCheck:
 
     def __init__(self, ask: Ask, period: float) -> None:
         self._ask = ask
-        self._period = period or math.inf
+        self._period = self._interval = period or math.inf  # usual, and until the next check
         self._golden: Sequence[float] = ()
         self._usual = 0.0
         self._due = math.inf
@@ -76,8 +76,8 @@ class DeepCheck:
         self._due = now + self._period
 
     def due(self, now: float, *, idle: bool) -> bool:
-        """Return whether to check now; requests go first, for one period."""
-        return now >= self._due and (idle or now >= self._due + self._period)
+        """Return whether to check now; requests go first, for as long again."""
+        return now >= self._due and (idle or now >= self._due + self._interval)
 
     def wait_seconds(self, now: float) -> float | None:
         """Return for how long nothing is due; None for ever."""
@@ -87,6 +87,7 @@ class DeepCheck:
         """Check soon: the model has just failed a request."""
         if self.finding and not math.isinf(self._period):
             self._due = min(self._due, max(now, self.finding.at + RECHECK_SECONDS))
+            self._interval = min(self._period, RECHECK_SECONDS)
 
     def run(self, now: float) -> None:
         """Ask for the golden answer again, and note what was found.
@@ -112,7 +113,8 @@ class DeepCheck:
                        failures=self.finding.failures)  # fmt: skip
         elif before and not before.healthy:
             logs.event("deep_check_passed", failures=before.failures)
-        self._due = now + (min(self._period, RECHECK_SECONDS) if reason else self._period)
+        self._interval = min(self._period, RECHECK_SECONDS) if reason else self._period
+        self._due = now + self._interval
 
     def state(self) -> dict[str, Any] | None:
         """Return what was found, for STATE."""

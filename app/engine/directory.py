@@ -97,7 +97,11 @@ class Directory:
             channel.send(frame)
 
     def flush(self) -> None:
-        """Go on with what a worker's connection did not take at once."""
+        """Go on with what a worker's connection did not take at once.
+
+        One that reads nothing is cut off by its channel when much waits for it, not sooner: many
+        metrics at a time are more than a connection takes, and nobody's fault.
+        """
         for channel in self._workers:
             if channel.has_backlog:
                 channel.flush()
@@ -112,14 +116,11 @@ class Directory:
         frame = Frame(Type.ENGINES, head={**self._head, "share": share})
         for channel in self._workers:
             channel.send(frame)
-        # A worker that has not read for so long hears the whole truth when it connects anew.
-        for channel in [channel for channel in self._workers if channel.has_backlog]:
-            self.forget(channel)
 
 
 def _describe(slot: Slot, engine: Engine | None) -> dict[str, Any]:
     leaves = engine is not None and engine is not slot.engine
-    stage = engine.stage if engine else Stage.GONE
+    stage = engine.stage if engine else _prospect(slot)
     return {
         "device": slot.device,
         "stage": Stage.RETIRING if leaves else stage,
@@ -131,3 +132,10 @@ def _describe(slot: Slot, engine: Engine | None) -> dict[str, Any]:
         "started_at": engine.started_at if engine else None,
         "restarts": slot.restarts,
     }
+
+
+def _prospect(slot: Slot) -> Stage:
+    """Return how far an empty place is: where an exchange has emptied it, the next one loads."""
+    next_one = slot.successor
+    # One that waits for its sisters serves nobody yet.
+    return next_one.stage if next_one and not next_one.was_ready else Stage.GONE

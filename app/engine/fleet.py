@@ -65,7 +65,8 @@ class Fleet:
 
     def health(self, now: float) -> Health:
         """Judge from here as HTTP workers do from there."""
-        return judge((slot.engine.view() for slot in self.slots if slot.engine), now)
+        views = (slot.engine.view() for slot in self.slots if slot.engine)
+        return judge(views, now, self._settings.hang_seconds)
 
     @property
     def gone(self) -> bool:

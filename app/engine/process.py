@@ -53,6 +53,7 @@ class EngineProcess:
         self._batcher: Batcher[Key] = Batcher(1)
         self._batch_began: float | None = None
         self._changed = threading.Condition()  # guards the batcher and the three below
+        self._entering = threading.Lock()  # what is entered first must be told first
         self._counts = Counts()
         self._stopping = False
         self._hello = Frame(Type.HELLO)
@@ -114,11 +115,12 @@ class EngineProcess:
         return runner, deep
 
     def _enter(self, stage: Stage, cause: str = "", *, wrong_setting: bool = False) -> None:
-        self._stage = stage
-        logs.event("stage", stage=stage, generation=self._order.generation, cause=cause or None)
-        head = {"stage": stage, "pid": os.getpid(), "cause": cause, "version": self._version,
-                "wrong_setting": wrong_setting, "hello": self._hello.head}  # fmt: skip
-        self._exchange.control.send(Frame(Type.STAGE, head=head))
+        with self._entering:
+            self._stage = stage
+            logs.event("stage", stage=stage, generation=self._order.generation, cause=cause or None)
+            head = {"stage": stage, "pid": os.getpid(), "cause": cause, "version": self._version,
+                    "wrong_setting": wrong_setting, "hello": self._hello.head}  # fmt: skip
+            self._exchange.control.send(Frame(Type.STAGE, head=head))
 
     def _fail(self, error: Exception) -> None:
         wrong = isinstance(error, registry.WrongSetting)

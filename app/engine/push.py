@@ -14,6 +14,7 @@ from app import logs
 
 PERIOD_SECONDS = 5.0
 TIMEOUT_SECONDS = 3.0
+_LONGEST_ANSWER = 4096  # bytes; what it says is of no interest
 
 
 class Push:
@@ -62,7 +63,7 @@ class Push:
                 "POST", target, json.dumps(rows), {"Content-Type": "application/json"}
             )
             response = connection.getresponse()
-            response.read()
+            response.read(_LONGEST_ANSWER)
         finally:
             connection.close()
         if not 200 <= response.status < 300:

@@ -110,6 +110,9 @@ class Renewal:
         swap = self._swap
         if not swap:
             return
+        if swap.unsound:
+            self.give_up("reload_failed", "a new engine failed its deep check")
+            return
         had_taken_over = swap.taken_over
         done = swap.advance()
         if swap.taken_over and not had_taken_over:

@@ -1,10 +1,11 @@
 """An HTTP worker's counts on their way to the supervisor, and the sum of all on its way back."""
 
-import contextlib
 from collections.abc import Callable
 from typing import Any
 
 import gevent
+from gevent.event import AsyncResult
+from gevent.lock import RLock
 
 from app import errors
 from app.engine.line import Line
@@ -30,6 +31,8 @@ class Report:
         self._gauges = gauges
         line.on_collect = self.send
         self._told: tuple[int, dict[str, int]] | None = None
+        self._asking = RLock()
+        self._next_total: AsyncResult | None = None  # for who came since the last was asked for
 
     def start(self) -> None:
         """Begin, for the life of the process."""
@@ -61,12 +64,24 @@ class Report:
         Raises:
             app.errors.MetricsUnavailable: the supervisor does not answer.
         """
-        with contextlib.suppress(errors.ServingError), gevent.Timeout(ANSWER_SECONDS, False):
-            total: dict[str, Any] = self._line.ask(Type.SCRAPE).get()
-            return total
+        if self._next_total is None:
+            self._next_total = AsyncResult()
+            gevent.spawn(self._ask, self._next_total)
+        with gevent.Timeout(ANSWER_SECONDS, False):
+            if (total := self._next_total.get()) is not None:
+                return dict(total)
         raise errors.MetricsUnavailable(
             f"the engine supervisor did not answer within {ANSWER_SECONDS:g} s"
         )
+
+    def _ask(self, total: AsyncResult) -> None:
+        """Ask once for everybody who waits: many answers at a time would clog the line."""
+        with self._asking:
+            self._next_total = None  # what is counted from now on may not be in this one
+            try:
+                total.set(self._line.ask(Type.SCRAPE).get(timeout=ANSWER_SECONDS))
+            except (errors.ServingError, gevent.Timeout):
+                total.set(None)
 
     def _go_on(self) -> None:
         while True:

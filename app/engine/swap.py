@@ -13,7 +13,7 @@ from typing import Protocol
 
 from app import logs
 from app.engine.slot import Engine, Slot
-from app.lifecycle import Stage
+from app.lifecycle import DEEP_CHECK, SERVING, Stage
 
 
 @dataclass(frozen=True)
@@ -97,12 +97,20 @@ class Swap:
         """
         if not self.taken_over:
             self._launch()
-            if all(slot.successor and slot.successor.stage is Stage.READY for slot in self.slots):
+            # One that waits for its sisters may have become degraded: where two models are more
+            # than the GPU's memory likes, it stays so until the old engines have left.
+            if all(slot.successor and slot.successor.stage in SERVING for slot in self.slots):
                 self._take_over()
         if not self.taken_over or any(slot.retired for slot in self.slots):
             return False
         self._succeed()
         return True
+
+    @property
+    def unsound(self) -> bool:
+        """Whether a new engine has failed its deep check before it took over."""
+        new = [slot.successor for slot in self.slots if slot.successor]
+        return any(one.stage is Stage.DEGRADED and one.cause == DEEP_CHECK for one in new)
 
     def give_up(self, code: str, cause: str) -> None:
         """End what was started; the old engines serve on, or are started again."""

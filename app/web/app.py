@@ -57,13 +57,17 @@ def _begin() -> None:
 
 
 def _authorize(settings: Settings) -> None:
-    is_open = request.path in _PROBES and request.method in ("GET", "HEAD")
+    is_open = _is_probe() and request.method in ("GET", "HEAD")
     if settings.auth_token is None or is_open:
         return
     # PAI-EAS sends the bare token, everybody else a scheme before it (RFC 6750).
     sent = re.sub(r"(?i)^bearer\s+", "", request.headers.get("Authorization", ""))
     if not hmac.compare_digest(sent.encode(), settings.auth_token.encode()):
         raise errors.Unauthorized("this server needs its token in the Authorization header")
+
+
+def _is_probe() -> bool:
+    return request.path.rstrip("/") in _PROBES  # a slash at the end makes no difference
 
 
 def _answer_error(error: Exception) -> Response:
@@ -104,7 +108,7 @@ def _finish(engine: EngineClient, response: Response) -> Response:
     metrics.count(engine.report.counts, response.status_code, seconds)
     answer: Answer | None = g.get("answer")
     logs.event(
-        "request", level=logging.DEBUG if request.path in _PROBES else logging.INFO,
+        "request", level=logging.DEBUG if _is_probe() else logging.INFO,
         request_id=g.request_id, method=request.method, path=request.path,
         status=response.status_code, bytes_in=request.content_length or 0,
         bytes_out=response.content_length,

@@ -13,6 +13,7 @@ from flask import Blueprint, Response, current_app
 
 from app import errors
 from app.engine.client import EngineClient
+from app.lifecycle import DEEP_CHECK, GPU_MEMORY
 from app.web import health, predict
 
 blueprint = Blueprint("deep_health", __name__)
@@ -32,11 +33,14 @@ def last() -> Response:
         )
         for finding in sorted(findings, key=lambda finding: (finding["healthy"], finding["at"]))
     ]  # fmt: skip
-    if not checks:
-        reason = health.judge().reason or "no engine has reported yet"
-        checks = [_check("engine", healthy=False, details=reason)]
+    verdict = health.judge()
+    silent = not verdict.can_serve and verdict.reason not in (DEEP_CHECK, GPU_MEMORY)
+    if silent or not checks:
+        # One that has just become ready has recorded its golden answer; its report is on its way.
+        details = verdict.reason or "it has just passed its self-test"
+        checks.append(_check("engine", healthy=verdict.can_serve, details=details))
     seconds = max((finding["seconds"] for finding in findings), default=0.0)
-    return _report(checks, seconds)
+    return _report(checks, seconds, {})
 
 
 @blueprint.post("/deep-health")
@@ -50,12 +54,13 @@ def now() -> Response:
         answer, many = predict.answer_posted()
     except (errors.ModelError, errors.RequestCrashedEngine, errors.OutOfMemory) as error:
         checks = [_check("inference", healthy=False, details=error.message)]
-        return _report(checks, time.monotonic() - began)
+        return _report(checks, time.monotonic() - began, {})
     results = [json.loads(result) for result in answer.results]
     name = answer.result_key or ("results" if many else "result")
-    found = {name: results if many else results[0], "version": answer.version}
+    found = {name: results if many else results[0]}
+    found.setdefault("version", answer.version)
     checks = [_check("inference", healthy=True, details="the model answered")]
-    return _report(checks, answer.inference_ms / 1000, **found)
+    return _report(checks, answer.inference_ms / 1000, found)
 
 
 def _check(name: str, *, healthy: bool, details: str, **more: Any) -> dict[str, Any]:
@@ -64,11 +69,13 @@ def _check(name: str, *, healthy: bool, details: str, **more: Any) -> dict[str, 
     }  # fmt: skip
 
 
-def _report(checks: list[dict[str, Any]], seconds: float, **found: Any) -> Response:
+def _report(checks: list[dict[str, Any]], seconds: float, found: dict[str, Any]) -> Response:
     healthy = all(check["status"] == "healthy" for check in checks)
     members = {
         "status": "healthy" if healthy else "unhealthy", "inference_time": f"{seconds:.3f}s",
-        "checks": checks, **found,
+        "checks": checks,
     }  # fmt: skip
+    # A model may call its results as it likes; the verdict keeps its name, and the first place.
+    members |= {name: value for name, value in found.items() if name not in members}
     text = json.dumps(members, separators=(",", ":"))
     return Response(text, 200 if healthy else 503, mimetype="application/json")

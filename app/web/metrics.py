@@ -86,4 +86,5 @@ def label_of(result: bytes) -> str | None:
         value = value.get("label")
     if isinstance(value, bool) or not isinstance(value, int | str):
         return None
-    return str(value)[: metrics.MAX_LABEL]
+    # Half of a surrogate pair is legal in JSON, and cannot be written as UTF-8.
+    return str(value)[: metrics.MAX_LABEL].encode(errors="replace").decode()

@@ -48,7 +48,8 @@ MOVES: dict[str, dict[str, str]] = {
     "deadlines that pass": {"dashboard: Shed and expired, B": RISES},
     "a model that goes wrong": {
         "dashboard: Ready, A": FALLS, "dashboard: Ready, by instance, A": FALLS,
-        "dashboard: Engines ready, A": FALLS, "dashboard: Engines by stage, A": CHANGES,
+        "dashboard: Engines ready, A": FALLS, "dashboard: Engines ready, by device, A": FALLS,
+        "dashboard: Engines by stage, A": CHANGES,
         "dashboard: Deep check, A": FALLS, "dashboard: Deep checks that failed, A": RISES,
         "rule: UnbrokenDeepCheckFailing": RISES, "rule: UnbrokenNotReady": RISES,
         "rule: UnbrokenServiceDown": RISES,
@@ -84,6 +85,8 @@ GPU_MOVES: dict[str, dict[str, str]] = {
     ), RISES),
     "its memory taken by another": {"rule: UnbrokenGpuMemoryLow": RISES},
 }  # fmt: skip
+# On one device there is no other that could serve meanwhile: promtool alone has these.
+MADE_UP = {"rule: UnbrokenDeviceDown"}
 
 Result = dict[tuple[tuple[str, str], ...], float]
 

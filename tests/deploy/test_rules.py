@@ -1,5 +1,6 @@
 """The rules for Prometheus and its configurations, read by Prometheus' own promtool."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -66,3 +67,11 @@ def test_promtool_accepts_the_configuration_for_kubernetes(tmp_path: Path) -> No
     (tmp_path / "prometheus.yaml").write_text(yaml.safe_dump(config))
 
     promtool("check", "config", tmp_path / "prometheus.yaml")
+
+
+def test_the_page_about_monitoring_has_every_alert_and_how_long_it_waits() -> None:
+    page = (ROOT / "docs" / "how-to" / "monitor.md").read_text()
+    told = re.findall(r"^\| `(Unbroken\w+)` \| .+ \| (.+) \|$", page, re.MULTILINE)
+
+    waits = {rule["alert"]: rule.get("for", "at once") for rule in rules("alert")}
+    assert {alert: wait.replace(" min", "m") for alert, wait in told} == waits

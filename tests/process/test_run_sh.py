@@ -30,6 +30,9 @@ signal.signal(signal.SIGUSR1, lambda *_: os.kill(int(sys.argv[-1]), signal.SIGUS
 if is_engine:
     time.sleep(1)
     os.kill(int(sys.argv[-1]), signal.SIGUSR2)
+while is_engine and "BUSY" in os.environ:  # run.sh wakes and falls asleep again all the time
+    time.sleep(0.005)
+    os.kill(int(sys.argv[-1]), signal.SIGUSR2)
 os.write(2, b"the traceback of %s\\n" % sys.argv[2].encode() if "LOUD" in os.environ else b"")
 while True:
     signal.pause()
@@ -100,3 +103,25 @@ def test_what_a_part_writes_to_standard_error_is_not_lost(environ: dict[str, str
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == 0
     assert "the traceback of app.engine\n" in log.read_text()
+
+
+def kill(environ: dict[str, str], number: int) -> None:
+    """Kill run.sh at a moment of the time in which its parts say that they are ready."""
+    mark = f"MARK=kill-{os.getpid()}-{number}-{environ['PATH'].partition(':')[0]}"
+    log = Path(environ["PYTHON"]).parent / f"killed-{number}"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            ["sh", str(ROOT / "run.sh")], env={**environ, "MARK": mark[5:], "BUSY": "1"},
+            stdout=output, stderr=output, start_new_session=True,
+        )  # fmt: skip
+        wait_for(lambda: "starting" in log.read_text(), "the start")
+        time.sleep(1.0 + random.Random(number).random())
+        process.kill()
+        process.wait()
+    wait_for(lambda: not left(mark), "every process to be gone")
+
+
+def test_killed_at_any_moment_it_leaves_nobody_behind(environ: dict[str, str]) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        for killed in [pool.submit(kill, environ, number) for number in range(STARTS)]:
+            killed.result()

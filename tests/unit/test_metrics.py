@@ -87,3 +87,9 @@ def test_labels_beyond_the_cap_are_one() -> None:
 
 def test_the_reference_page_is_what_the_declarations_say() -> None:
     assert (DOCS / "metrics.md").read_text() == reference.metrics_markdown()
+
+
+def test_what_newer_code_has_counted_in_another_form_is_left_out() -> None:
+    counts = Counts()
+    counts.add({"unbroken_of_tomorrow": [[[], [1]]], metrics.BATCH_SIZE.name: [[[], [1] * 99]]})
+    assert counts.rows() == {}

@@ -38,7 +38,8 @@ def test_a_value_says_where_it_came_from() -> None:
         {"LOG_LEVEL": "LOUD"}, {"LOG_FORMAT": "xml"},
         {"EAS_METRICS_URL": "localhost:8080"}, {"EAS_METRICS_URL": "http://"},
         {"EAS_METRICS_URL": "http://host:99999"}, {"EAS_METRICS_URL": "http://me:hush@host"},
-        {"EAS_METRICS_URL": "http://a b"},
+        {"EAS_METRICS_URL": "http://a b"}, {"EAS_METRICS_URL": "http://a..b/"},
+        {"EAS_METRICS_URL": "http://host/ä"},
         {"STATE_DIR": "relative"}, {"STATE_DIR": "/tmp/" + "x" * 80},
     ],
 )  # fmt: skip

@@ -13,7 +13,7 @@ QUEUE = "unbroken_queue_length"
 
 def moment(at: float, wanted: int, ready: int, asked: int) -> Moment:
     """Return what there was, of one metric."""
-    return Moment(at, 4, wanted, ready, {QUEUE: 20.0}, {QUEUE: asked})
+    return Moment(at, 4, wanted, ready, {QUEUE: 112.0}, {QUEUE: asked})
 
 
 def record(**members: object) -> Record:
@@ -49,8 +49,8 @@ def test_the_tables_tell_phases_and_changes() -> None:
 
     assert "| few clients | 0 to 4 | 1 | 0 | 0 | 0.10 s |" in text
     assert "| the step | 4 to 10 | 1 | 0 | 0 | 1.00 s |" in text
-    assert f"| 5 | 1 → 4 | `{QUEUE}` asks for 7 | 20 | 16 |" in text
-    assert f"| 20 | 4 → 1 | `{QUEUE}` asks for 1 | 20 | 16 |" in text
+    assert f"| 5 | 1 → 4 | `{QUEUE}` asks for 7 | 110 | 16 |" in text
+    assert f"| 20 | 4 → 1 | `{QUEUE}` asks for 1 | 110 | 16 |" in text
 
 
 def test_answers_are_binned_by_their_end() -> None:

@@ -97,6 +97,21 @@ def test_a_failure_is_told_and_looked_at_again_soon(check: DeepCheck, model: Mod
     assert not check.due(165.0, idle=True)
 
 
+def test_requests_that_never_end_do_not_hide_for_long_that_it_goes_wrong(
+    check: DeepCheck, model: Model
+) -> None:
+    model.error = errors.ModelError("the model raised RuntimeError")
+    check.hasten(110.0)
+    assert not check.due(110.0 + RECHECK_SECONDS - 0.1, idle=False)
+    assert check.due(110.0 + RECHECK_SECONDS, idle=False)
+    check.run(115.0)
+    assert not check.due(115.0 + 2 * RECHECK_SECONDS - 0.1, idle=False)
+    assert check.due(115.0 + 2 * RECHECK_SECONDS, idle=False)
+    model.error = None
+    check.run(125.0)
+    assert not check.due(184.9, idle=False), "as usual again"
+
+
 def test_one_that_is_far_slower_than_at_its_load_fails(check: DeepCheck, model: Model) -> None:
     model.seconds = 0.9  # ten times the usual, but a busy machine does that
     check.run(130.0)

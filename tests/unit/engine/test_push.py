@@ -1,6 +1,7 @@
 """Metrics are posted to a real HTTP server, and an outage is one line in the log."""
 
 import logging
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -8,15 +9,26 @@ from app.engine.push import Push
 from tests.receiver import receive
 from tests.server import free_port, wait_for
 
+Begin = Callable[[str], Push]
 
-def begin(url: str) -> Push:
-    push = Push(url, period=0.02)
-    push.start()
-    return push
+
+@pytest.fixture
+def begin() -> Iterator[Begin]:
+    """Post often; the thread has no end, so it is put to sleep after the test."""
+    begun = []
+
+    def begin(url: str) -> Push:
+        begun.append(Push(url, period=0.02))
+        begun[-1].start()
+        return begun[-1]
+
+    yield begin
+    for push in begun:
+        push._period = 86400.0
 
 
 def test_queue_length_and_requests_in_flight_are_posted_as_eas_wants_them(
-    caplog: pytest.LogCaptureFixture,
+    begin: Begin, caplog: pytest.LogCaptureFixture
 ) -> None:
     with receive() as receiver:
         push = begin(receiver.url)
@@ -29,12 +41,14 @@ def test_queue_length_and_requests_in_flight_are_posted_as_eas_wants_them(
     wait_for(lambda: caplog.records, "its complaint")
 
 
-def test_an_outage_is_logged_once_and_so_is_its_end(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_outage_is_logged_once_and_so_is_its_end(
+    begin: Begin, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
     port = free_port()
 
     def told() -> list[str]:
-        return [line.message for line in caplog.records if line.name == "unbroken"]
+        return [line.message for line in caplog.records if line.message.startswith("eas_")]
 
     begin(f"http://127.0.0.1:{port}/")
     wait_for(told, "the failure")

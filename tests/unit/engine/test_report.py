@@ -98,6 +98,21 @@ def test_the_sum_comes_from_the_supervisor(reporter: Report, supervisor: Peer) -
     assert asked.get(timeout=10) == {metrics.READY.name: [[[], [1]]]}
 
 
+def test_those_who_ask_while_a_sum_is_on_its_way_share_the_next(
+    reporter: Report, supervisor: Peer
+) -> None:
+    first = gevent.spawn(reporter.total)
+    asked = supervisor.receive()
+    others = [gevent.spawn(reporter.total) for _ in range(3)]
+    gevent.sleep(0)
+    supervisor.send(Frame(Type.METRICS, asked.id, {metrics.READY.name: [[[], [0]]]}))
+    assert first.get(timeout=10) == {metrics.READY.name: [[[], [0]]]}
+    asked = supervisor.receive()
+    supervisor.send(Frame(Type.METRICS, asked.id, {metrics.READY.name: [[[], [1]]]}))
+    for other in others:
+        assert other.get(timeout=10) == {metrics.READY.name: [[[], [1]]]}
+
+
 def test_without_an_answer_there_is_no_sum(
     reporter: Report, supervisor: Peer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

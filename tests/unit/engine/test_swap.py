@@ -8,7 +8,7 @@ from app.engine.channel import Channel
 from app.engine.order import Order
 from app.engine.slot import Engine, Slot
 from app.engine.swap import Outcome, Swap
-from app.lifecycle import Stage
+from app.lifecycle import DEEP_CHECK, GPU_MEMORY, Stage
 
 
 def engine(version: str, stage: Stage = Stage.LOADING) -> Engine:
@@ -75,6 +75,28 @@ def test_the_old_ones_serve_until_all_new_ones_are_ready(
         slot.retired.clear()
     assert swap.advance()
     assert [(outcome.code, outcome.version) for outcome in outcomes] == [("", "new")]
+
+
+def test_new_ones_that_lack_memory_beside_the_old_ones_take_over_all_the_same(
+    fleet: Fleet, slots: list[Slot], outcomes: list[Outcome]
+) -> None:
+    swap = begin(fleet, slots, outcomes, beside=True)
+    fleet.launched[0].stage, fleet.launched[0].cause = Stage.DEGRADED, GPU_MEMORY
+    assert not swap.unsound
+    swap.advance()
+    assert versions(slots) == ["old", "old"]
+    fleet.launched[1].stage = Stage.READY
+    swap.advance()
+    assert versions(slots) == ["new", "new"], "or the old ones would never make room"
+
+
+def test_a_new_one_that_fails_its_deep_check_while_it_waits_is_told(
+    fleet: Fleet, slots: list[Slot], outcomes: list[Outcome]
+) -> None:
+    swap = begin(fleet, slots, outcomes, beside=True)
+    assert not swap.unsound
+    fleet.launched[0].stage, fleet.launched[0].cause = Stage.DEGRADED, DEEP_CHECK
+    assert swap.unsound
 
 
 def test_one_that_fails_ends_the_others_and_the_old_ones_serve_on(

@@ -9,6 +9,7 @@ import pytest
 from gevent import get_hub
 
 from app import errors
+from app.web import decoder as module
 from app.web.decoder import STUCK_SECONDS, Decoder
 
 
@@ -60,3 +61,22 @@ def test_it_is_stuck_when_every_thread_is_and_well_when_they_return(
     gate.set()
     gevent.joinall(calls)
     assert not decoder.stuck(late)
+
+
+def test_threads_that_merely_share_the_cpu_are_not_stuck_until_they_have_used_much(
+    gate: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compute() -> None:
+        while not gate.is_set():
+            sum(range(1000))
+
+    decoder = Decoder()
+    monkeypatch.setattr(get_hub().threadpool, "maxsize", 2)
+    calls = [gevent.spawn(decoder.call, soon(), compute) for _ in range(2)]
+    gevent.sleep(0.5)
+    late = time.monotonic() + STUCK_SECONDS + 1
+    assert not decoder.stuck(late), "overload fails no probe"
+    monkeypatch.setattr(module, "BUSY_SECONDS", 0.01)
+    assert decoder.stuck(late)
+    gate.set()
+    gevent.joinall(calls)

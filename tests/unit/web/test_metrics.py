@@ -16,6 +16,7 @@ TOP = [{"class_id": 3, "label": 'tabby, "tabby" cat', "score": 0.9}, {"label": "
     [
         (7, "7"), ("cat", "cat"), (TOP, 'tabby, "tabby" cat'), (TOP[0], 'tabby, "tabby" cat'),
         ("é" * 100, "é" * MAX_LABEL),
+        ("half \ud800 of a pair", "half ? of a pair"),
         ([1, 2, 3], None), ([], None), ({}, None), (0.5, None), (None, None), (True, None),
         ([[{"label": "cat"}]], None), ([{"label": 0.5}], None),
         ({"label": "x", "mask": [0] * 9999}, None),

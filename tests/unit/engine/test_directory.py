@@ -1,0 +1,69 @@
+"""What the workers are told, over real sockets; the supervisor is played."""
+
+import selectors
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from app.engine.channel import Channel
+from app.engine.directory import Directory
+from app.engine.order import Order
+from app.engine.protocol import Decoder, Frame, Type
+from app.engine.slot import Engine, Slot
+from app.lifecycle import Stage
+from app.settings import Settings
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Iterator[Directory]:
+    settings = Settings.read({"STATE_DIR": str(tmp_path)})
+    directory = Directory(settings, tmp_path / "supervisor.sock", selectors.DefaultSelector())
+    yield directory
+    directory.close()
+
+
+def test_a_worker_that_is_behind_with_a_large_answer_hears_what_comes_next(
+    directory: Directory, tmp_path: Path
+) -> None:
+    with socket.socket(socket.AF_UNIX) as worker:
+        worker.connect(str(tmp_path / "supervisor.sock"))
+        worker.settimeout(10)
+        directory.accept()
+        [channel] = directory.workers
+        directory.reply(channel, Frame(Type.METRICS, 1, {"much": "x" * 1_000_000}))
+        assert channel.has_backlog
+        directory.tell([], {"running": False}, draining=True, served=True)
+        decoder = Decoder()
+        frames: list[Frame] = []
+        while len(frames) < 3:
+            directory.flush()
+            chunk = worker.recv(1 << 18)
+            assert chunk, "it was dropped"
+            frames += decoder.feed(chunk)
+    assert [frame.type for frame in frames] == [Type.ENGINES, Type.METRICS, Type.ENGINES]
+    assert frames[-1].head["draining"]
+
+
+def test_a_place_that_an_exchange_has_emptied_says_how_far_the_next_engine_is(
+    directory: Directory, tmp_path: Path
+) -> None:
+    slot = Slot("cpu", successor=Engine(Order("cpu", 2, ""), cast("Channel", None), 0.0, 0.0))
+    assert slot.successor
+
+    def told() -> str:
+        with socket.socket(socket.AF_UNIX) as worker:
+            worker.connect(str(tmp_path / "supervisor.sock"))
+            directory.tell([slot], {"running": True}, draining=False, served=True)
+            directory.accept()
+            [frame] = Decoder().feed(worker.recv(1 << 18))
+            return str(frame.head["engines"][0]["stage"])
+
+    assert told() == Stage.LOADING
+    slot.successor.enter(Stage.WARMING)
+    assert told() == Stage.WARMING
+    slot.successor.enter(Stage.SELF_TEST)
+    slot.successor.enter(Stage.READY)
+    assert told() == Stage.GONE, "until it takes over"
