@@ -45,11 +45,7 @@ def model_route() -> Response | None:
         routes = engine.input_spec(g.began + settings.request_timeout_seconds).routes
     else:
         routes = engine.routes
-    path = request.path.rstrip("/")
-    if path not in routes:
-        return None
-    g.route = path
-    return _only_post()
+    return _only_post() if request.path.rstrip("/") in routes else None
 
 
 def _only_post() -> Response:
