@@ -32,7 +32,7 @@ def _bounded(convert: Callable[[str], float], low: float, high: float) -> Callab
 
 
 def _range(low: float, high: float) -> str:
-    return f"of at least {low:g}" if math.isinf(high) else f"from {low:g} to {high:g}"
+    return f"of at least {low:g}" if math.isinf(high) else f"from {low:g} to {high:.12g}"
 
 
 def integer(low: int, high: float = math.inf) -> Kind:

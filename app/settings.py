@@ -135,7 +135,10 @@ class Settings:
         number(0.1, 86400), "Deadline of a request, from its first byte; then 504.", default=20.0
     )
     max_body_mb: int = variable(integer(1, 4096), "Megabytes of one body; 413 above.", default=16)
-    max_pixels: int = variable(integer(1), "Pixels of one image; 413 above.", default=50_000_000)
+    max_pixels: int = variable(
+        # An image travels to the engine in one frame, of 1 GiB at most.
+        integer(1, 300_000_000), "Pixels of one image; 413 above.", default=50_000_000,
+    )  # fmt: skip
     hang_seconds: float = variable(
         number(1, 3600), "The longest a batch may run before its engine is replaced. Two must "
         "fit into a request's deadline.", default=6.0,

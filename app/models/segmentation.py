@@ -81,7 +81,7 @@ class TorchvisionSegmenter:
         image = Image.fromarray(ids).resize(size, Image.Resampling.NEAREST)
         counts = np.array(image.histogram())
         order = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)].tolist()
-        image.putpalette(PALETTE)
+        image.putpalette(PALETTE[: 3 * len(self.labels)])
         stream = io.BytesIO()
         image.save(stream, "PNG", compress_level=1)  # the batch waits; such maps are small anyhow
         shares = (counts / counts.sum()).tolist()

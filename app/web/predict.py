@@ -44,7 +44,11 @@ def model_route() -> Response | None:
         routes = engine.input_spec(g.began + settings.request_timeout_seconds).routes
     else:
         routes = engine.routes
-    return _only_post() if request.path.rstrip("/") in routes else None
+    path = request.path.rstrip("/")
+    if path not in routes:
+        return None
+    g.route = path
+    return _only_post()
 
 
 def _only_post() -> Response:

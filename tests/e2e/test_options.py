@@ -77,6 +77,7 @@ def test_a_route_that_the_model_names_is_answered_and_no_other(server: Server) -
     assert refused.headers["Allow"] == "OPTIONS, POST"
     assert server.request("OPTIONS", "/analyze").headers["Allow"] == "OPTIONS, POST"
     assert error_of(server.get("/nowhere")) == (404, "not_found")
+    assert b'route="/analyze",method="POST",status="200"' in server.get("/metrics").body
 
 
 def test_the_deep_check_takes_the_same_images_and_parameters(server: Server) -> None:
