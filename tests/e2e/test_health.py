@@ -99,7 +99,7 @@ def test_a_missing_weights_file_is_named(start: Start, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        ({"MODEL": "torchvision/resnet1800"}, "no classification model of that name"),
+        ({"MODEL": "torchvision/resnet1800"}, "no model of that name"),
         ({"MODEL": "nowhere.to:BeFound"}, "No module named 'nowhere'"),
         ({"MODEL": "torchvision/resnet18", "WEIGHTS": "BEST"}, "has IMAGENET1K_V1, DEFAULT and"),
     ],
