@@ -30,8 +30,10 @@ class Fixed(Echo):
     answer: ClassVar[Any]
 
     def postprocess(self, outputs: torch.Tensor, queries: Sequence[Query]) -> list[Any]:
-        """Return the answer for each image."""
-        return [self.answer] * len(outputs)
+        """Return the answer for each image; an object says how large the image was."""
+        if self.result_key:
+            return [self.answer] * len(queries)
+        return [{**self.answer, "width": asked.width, "height": asked.height} for asked in queries]
 
 
 class Predictions(Fixed):
@@ -77,7 +79,7 @@ class Regions(Fixed):
             "polygon": [[320, 20], [390, 25], [388, 60], [320, 55]],
         },
     ]  # fmt: skip
-    answer: ClassVar = {"regions": regions, "width": SIZE[0], "height": SIZE[1]}
+    answer: ClassVar = {"regions": regions}
 
 
 class Masks(Regions):
@@ -107,4 +109,4 @@ class Segmentation(Fixed):
             {"class_id": 12, "label": "dog", "share": 0.3367},
         ],
     }
-    answer: ClassVar = {"segmentation": segmentation, "width": SIZE[0], "height": SIZE[1]}
+    answer: ClassVar = {"segmentation": segmentation}
