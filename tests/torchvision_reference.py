@@ -24,6 +24,7 @@ from tests.hostile import good_jpeg
 SEED = 0
 TOLERANCE = 1e-4
 WIDTH, HEIGHT = 300, 200
+CHANGE = 0.03  # of a probability, that another image makes at least
 SAME_PIXELS = 0.999  # of a class map: where two classes tie, rounding decides
 NAMES = {
     zoo: "classification", zoo.quantization: "quantised", zoo.detection: "detection",
@@ -139,11 +140,13 @@ def _make_sensitive(network: nn.Module, inputs: Tensor, classes: int) -> None:
     def change(factor: Tensor) -> float:
         return float(((factor * first).softmax(0) - (factor * second).softmax(0)).abs().max())
 
-    # What the two have in common may be far larger than the difference.
-    factor = max((2 / (first - second).std(), 2 / first.std(), 8 / first.std()), key=change)
+    # No more than is needed: what float32 rounds away in a deep network grows with it.
+    factor = 0.01 / first.std()
+    while change(factor) < CHANGE and factor < 1000 / first.std():
+        factor = 1.2 * factor
     for module in last:
         module.weight.mul_(factor)
-    assert change(factor) > 50 * TOLERANCE, "the comparison could not fail"
+    assert change(factor) >= CHANGE, "the comparison could not fail"
 
 
 def _quantize(network: Any, inputs: Tensor, backend: str) -> None:

@@ -40,7 +40,6 @@ class TorchvisionClassifier:
             interpolation=preset.interpolation.value,
             options=(top_k(self.labels),),
         )
-        self._mean, self._std = preset.mean, preset.std
 
     def load(self, device: torch.device, weights: Weights) -> None:
         """Build the network, fill it and move it to the device.
@@ -56,19 +55,13 @@ class TorchvisionClassifier:
         self.version = loaded.version
         self._use_preset(loaded.entry, loaded.labels)
         self._network = loaded.network.to(memory_format=torch.channels_last).to(device)
-        # Normalising pixels of 0..255 in one step: (x / 255 - mean) / std.
-        self._shift = 255 * torch.tensor(self._mean, device=device).view(3, 1, 1)
-        self._scale = 1 / (255 * torch.tensor(self._std, device=device).view(3, 1, 1))
-
-    def normalise(self, batch: Tensor) -> Tensor:
-        """Return uint8 images as the network takes them."""
-        return batch.float().sub_(self._shift).mul_(self._scale)
+        self._normalize = zoo.Normalize(loaded.entry.transforms(), device)
 
     def predict(self, batch: Tensor) -> Tensor:
         """Return the classes' probabilities for uint8 images of shape (N, 3, H, W)."""
         if self._network is None:
             raise RuntimeError("predict before load")
-        return torch.softmax(self._network(self.normalise(batch)).float(), dim=1)
+        return torch.softmax(self._network(self._normalize(batch)).float(), dim=1)
 
     def postprocess(
         self, outputs: Tensor, queries: Sequence[Query]
@@ -97,12 +90,3 @@ class QuantizedClassifier(TorchvisionClassifier):
             )
         torch.backends.quantized.engine = backend
         self._load(device, weights, quantize=True)
-
-    def normalise(self, batch: Tensor) -> Tensor:
-        """Return uint8 images as the network takes them.
-
-        In torchvision's own steps: another rounding would make other 8-bit numbers.
-        """
-        pixels = batch.float().div_(255)
-        mean, std = (pixels.new_tensor(each).view(3, 1, 1) for each in (self._mean, self._std))
-        return pixels.sub_(mean).div_(std)

@@ -44,7 +44,6 @@ class TorchvisionSegmenter:
             interpolation=preset.interpolation.value,
             max_aspect=MAX_ASPECT,
         )
-        self._mean, self._std = preset.mean, preset.std
 
     def load(self, device: torch.device, weights: Weights) -> None:
         """Build the network, fill it and move it to the device.
@@ -58,17 +57,14 @@ class TorchvisionSegmenter:
         self.version = loaded.version
         self._use_preset(loaded.entry)
         self.labels = loaded.labels
-        self._network = loaded.network.to(memory_format=torch.channels_last).to(device)
-        self._shift = 255 * torch.tensor(self._mean, device=device).view(3, 1, 1)
-        self._scale = 1 / (255 * torch.tensor(self._std, device=device).view(3, 1, 1))
+        self._network = loaded.network.to(device)
+        self._normalize = zoo.Normalize(loaded.entry.transforms(), device)
 
     def predict(self, batch: Tensor) -> Tensor:
         """Return the classes' scores of every pixel, (N, classes, H, W), for (N, 3, H, W)."""
         if self._network is None:
             raise RuntimeError("predict before load")
-        outputs: dict[str, Tensor] = self._network(
-            batch.float().sub_(self._shift).mul_(self._scale)
-        )
+        outputs: dict[str, Tensor] = self._network(self._normalize(batch))
         return outputs["out"]
 
     def postprocess(self, outputs: Tensor, queries: Sequence[Query]) -> Sequence[dict[str, Any]]:
