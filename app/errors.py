@@ -205,7 +205,10 @@ class ModelError(ServerFault):
     """The model raised, or returned something that cannot be answered."""
 
     code, status = "model_error", 500
-    meaning = "The model raised an exception on this request's batch."
+    meaning = (
+        "The model raised an exception over this request's image, or returned what cannot be "
+        "answered; the message says which."
+    )
 
 
 class RequestCrashedEngine(ServerFault):

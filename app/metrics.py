@@ -69,7 +69,8 @@ RESTART_CAUSES = (
 )  # fmt: skip
 
 HTTP_REQUESTS = _counter(
-    "http_requests", "Requests answered; an unknown path is the route `other`.",
+    "http_requests", "Requests answered; an unknown path is the route `other`, a path that the "
+    "model names `/predict`.",
     "route", "method", "status",
 )  # fmt: skip
 HTTP_DURATION = _histogram(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from app import limits
+from app.files import SUFFIXES, is_program
 from app.kinds import FLAG, PATH, TEXT, URL, Kind, choice, integer, matching, number
 
 
@@ -79,14 +80,19 @@ class Settings:
         number(0, 60), "In the last phase of a stop: how long a connection may be idle before "
         "it is closed.", default=2.0,
     )  # fmt: skip
-    model: str = variable(
-        matching(r"mnist|torchvision/\w+|[\w.]+:\w+", "mnist, torchvision/NAME or "
-                 "package.module:Class"),
-        "What to serve.", default="mnist",
-    )  # fmt: skip
     model_path: str | None = variable(
-        matching(r".+\.(pth|safetensors)", "a path ending in .pth or .safetensors"),
-        "Weights to load instead of the model's own.", shown="unset",
+        matching(rf".+\.({'|'.join(SUFFIXES)})|(.*/)?[^./]*|.*/", f"a path ending in "
+                 f"{', '.join(f'.{suffix}' for suffix in SUFFIXES)}, or a directory with one such "
+                 "file (with a / at its end where its name has a dot)"),
+        "Weights to load instead of the model's own, or an exported program.", shown="unset",
+    )  # fmt: skip
+    model: str = variable(
+        matching(r"mnist|exported|torchvision/\w+|[^:]+\.py:\w+|\w+(\.\w+)*:\w+",
+                 "mnist, torchvision/NAME, exported, path/to/file.py:Class or "
+                 "package.module:Class"),
+        "What to serve; `exported` is the program that `MODEL_PATH` names.",
+        default=lambda so_far: "exported" if is_program(so_far["model_path"] or "") else "mnist",
+        shown="`mnist`; `exported` where `MODEL_PATH` ends in .pt2 or .pt",
     )  # fmt: skip
     weights: str = variable(
         matching(r"\w+", "an entry of the weights enum, or random"),
@@ -95,6 +101,11 @@ class Settings:
     device: str = variable(
         matching(r"auto|cpu|cuda(:\d+(,cuda:\d+)*)?", "auto, cpu, cuda, or cuda:0,cuda:2"),
         "Where the model runs.", default="auto",
+    )  # fmt: skip
+    precision: str = variable(
+        choice("auto", "float32"), "What the model computes in on a GPU: `auto` takes float16 "
+        "where, at the load, its outputs are the same as in float32 and come sooner.",
+        default="auto",
     )  # fmt: skip
     engines: int = variable(integer(1, 64), "Engine processes per device.", default=1)
     swap: str = variable(
@@ -151,6 +162,10 @@ class Settings:
     deep_check_failures: int = variable(
         integer(0), "How many failed checks in a row have the engine replaced; 0: never.",
         default=3,
+    )  # fmt: skip
+    console: bool = variable(
+        FLAG, "Whether browsers get a page at `/`, to try the model and watch the server.",
+        default=True,
     )  # fmt: skip
     log_level: str = variable(
         choice("DEBUG", "INFO", "WARNING", "ERROR"), "The least level that is logged.",

@@ -175,6 +175,7 @@ class Load:
     clients: int
     image: Callable[[int], bytes] = lambda _: png()
     headers: dict[str, str] = field(default_factory=dict)
+    path: str = "/predict"
     answers: list[Reply] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
@@ -216,7 +217,7 @@ class Load:
             try:
                 body = self.image(number)
                 headers = {"Content-Type": "image/png", **self.headers}
-                connection.request("POST", "/predict", body, headers)
+                connection.request("POST", self.path, body, headers)
                 response = connection.getresponse()
                 reply = Reply(response.status, dict(response.headers), response.read())
             except (OSError, http.client.HTTPException) as error:

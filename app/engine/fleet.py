@@ -13,6 +13,7 @@ from typing import Any
 
 from app import logs, metrics
 from app.engine.channel import Channel, ChannelClosed
+from app.engine.held import Held
 from app.engine.launcher import Launcher
 from app.engine.order import Order
 from app.engine.protocol import Frame, ProtocolError, Type
@@ -104,12 +105,13 @@ class Fleet:
                 self._on_change()
         self.renewal.tick(now)
 
-    def launch(self, slot: Slot, weights: int | None) -> Engine:
+    def launch(self, slot: Slot, weights: Held | None) -> Engine:
         """Start an engine; the caller gives it its place."""
         self._generation += 1
         name = f"engine-{slot.device}-{self._generation}.sock"
-        order = Order(slot.device, self._generation, str(Path(self._settings.state_dir, name)))
-        control = Channel(self._launcher.spawn(order, weights))
+        path = str(Path(self._settings.state_dir, name))
+        order = Order(slot.device, self._generation, path, weights.names if weights else ())
+        control = Channel(self._launcher.spawn(order, weights.descriptors if weights else ()))
         self._selector.register(control, selectors.EVENT_READ, control)
         now = time.monotonic()
         return Engine(order, control, started_at=now, heard_at=now)

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -81,17 +82,17 @@ class Launcher:
         self._deaths = 0 if now - self._began > YOUNG_SECONDS else self._deaths + 1
         return now + min(30.0, 2.0**self._deaths - 1)
 
-    def spawn(self, order: Order, weights: int | None) -> socket.socket:
+    def spawn(self, order: Order, files: Sequence[int]) -> socket.socket:
         """Order an engine and return our end of its control line.
 
         The line's end of file tells that the engine is gone, or never came to be.
 
         Args:
             order: which engine.
-            weights: descriptor of the open weights file, or None.
+            files: descriptors of the open files that the order names.
         """
         ours, theirs = socket.socketpair()
-        descriptors = [theirs.fileno()] + ([] if weights is None else [weights])
+        descriptors = [theirs.fileno(), *files]
         frame = Frame(Type.SPAWN, head=asdict(order)).encode()
         try:
             if self._line:

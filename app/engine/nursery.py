@@ -58,9 +58,8 @@ def _spawn(order: Order, settings: Settings, descriptors: list[int], line: socke
 def _live(order: Order, settings: Settings, descriptors: list[int]) -> int:
     logs.name_process("engine")
     control = socket.socket(fileno=descriptors[0])
-    weights = descriptors[1] if len(descriptors) > 1 else None
     try:
-        return EngineProcess(order, settings, control, weights).run()
+        return EngineProcess(order, settings, control, descriptors[1:]).run()
     except Exception as error:  # noqa: BLE001  a fork must not run on into its parent's code
         logs.event("engine_defect", level=logging.CRITICAL, error=error)
         return 70

@@ -1,5 +1,6 @@
 """What the supervisor asks the nursery for: plain values, for both sides of the fork."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -11,8 +12,10 @@ class Order:
         device: DEVICE for this engine.
         generation: unique in the life of the supervisor.
         path: Unix socket to listen on once ready.
+        files: names of the open files that come with it, the weights first.
     """
 
     device: str
     generation: int
     path: str
+    files: Sequence[str] = ()

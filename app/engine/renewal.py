@@ -2,20 +2,18 @@
 
 Runs in the supervisor.
 
-Holds the weights file open: a respawn loads the very file that serves, so that a half-written or
-renamed successor cannot slip in; only a reload opens the path anew (design, invariant 9).
+Keeps the files of the model that serves; only a reload opens their path anew.
 """
 
 import logging
 import math
-import os
 from collections.abc import Callable, Iterable
 
 from app import logs, metrics
+from app.engine.held import Held
 from app.engine.slot import CONTEXT_MB, Slot
 from app.engine.swap import Engines, Outcome, Reply, Swap
 from app.metrics import Counts
-from app.models import registry
 from app.settings import Settings
 
 RECYCLE_SECONDS = 60.0  # a model that is simply large must not be exchanged all the time
@@ -40,7 +38,7 @@ class Renewal:
         on_change: Callable[[], None],
         counts: Counts,
     ) -> None:
-        self.weights: int | None = None
+        self.weights: Held | None = None
         self.last: Outcome | None = None
         self._settings = settings
         self._engines = engines
@@ -66,7 +64,7 @@ class Renewal:
         Raises:
             OSError: it cannot be opened.
         """
-        self._hold(_open(self._settings))
+        self._hold(Held.open(self._settings))
 
     def reload(self, reply: Reply) -> None:
         """Exchange every engine for one that opens the weights' path anew."""
@@ -76,7 +74,7 @@ class Renewal:
             refused = Outcome("reload_in_progress", "another exchange of the model is under way")
         else:
             try:
-                self._begin(self._slots, _open(self._settings), reply)
+                self._begin(self._slots, Held.open(self._settings), reply)
                 return
             except OSError as error:
                 refused = Outcome("reload_failed", f"{error.filename}: {error.strerror}")
@@ -135,7 +133,7 @@ class Renewal:
         elif swap:
             swap.give_up(code, cause)
             if swap.weights is not None and swap.weights != self.weights:
-                os.close(swap.weights)  # nobody will load them again
+                swap.weights.close()  # nobody will load them again
             self._on_change()
 
     def leave(self) -> None:
@@ -152,7 +150,7 @@ class Renewal:
         """End what is left of an exchange: nobody will be served any more."""
         self.give_up("draining", "the container is leaving")
 
-    def _begin(self, slots: list[Slot], weights: int | None, reply: Reply) -> None:
+    def _begin(self, slots: list[Slot], weights: Held | None, reply: Reply) -> None:
         def note(outcome: Outcome) -> None:
             self.last = outcome
             self._counts.count(metrics.SWAPS, "failed" if outcome.code else "done")
@@ -166,9 +164,9 @@ class Renewal:
         self._swap.begin()
         self._on_change()
 
-    def _hold(self, weights: int | None) -> None:
+    def _hold(self, weights: Held | None) -> None:
         if self.weights is not None and self.weights != weights:
-            os.close(self.weights)
+            self.weights.close()
         self.weights = weights
 
 
@@ -186,8 +184,3 @@ def has_room(slots: Iterable[Slot], floor_mb: float) -> bool:
             needed[gpu["uuid"]] = needed.get(gpu["uuid"], 0.0) + gpu["reserved_mb"] + CONTEXT_MB
             free[gpu["uuid"]] = gpu["free_mb"]
     return all(needed[uuid] + floor_mb <= free[uuid] for uuid in needed)
-
-
-def _open(settings: Settings) -> int | None:
-    path = registry.weights_path(settings.model, settings.model_path)
-    return None if path is None else os.open(path, os.O_RDONLY | os.O_CLOEXEC)

@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -18,6 +18,7 @@ from app.models.registry import WrongSetting
 
 CPU_MAX_BATCH, CUDA_MAX_BATCH = 8, 64
 USUAL_SIDE = 480  # the shorter one, where the model takes any size
+HALF = {"cuda": torch.float16}  # by the device's type
 GOLDEN_SEED = 20
 GOLDEN_VALUES = 4096  # of larger outputs every so-many-th counts
 
@@ -60,6 +61,10 @@ class Runner:
         device: the DEVICE setting for this engine.
         max_batch: the MAX_BATCH setting; None takes the device's default.
         engines: how many share the cores.
+
+    Attributes:
+        precision: what the model computes in: ``float32``, or the device's ``half``.
+        half: the device's half precision; None where it has none.
     """
 
     def __init__(self, model: Model, device: str, max_batch: int | None, engines: int = 1) -> None:
@@ -69,6 +74,10 @@ class Runner:
         self.max_batch = max_batch or (
             CUDA_MAX_BATCH if self.device.type == "cuda" else CPU_MAX_BATCH
         )
+
+        self.precision = "float32"
+        self._half = HALF.get(self.device.type)
+        self.half = str(self._half).removeprefix("torch.") if self._half else None
 
     def load(self, weights: Weights) -> None:
         """Load the model onto the device."""
@@ -134,7 +143,15 @@ class Runner:
         except errors.ServingError as error:
             raise LoadError(f"the self-test failed: {error.message}") from error
 
-    def golden(self) -> tuple[list[float], float]:
+    def full_batch_seconds(self) -> float:
+        """Run a full batch and return how long it took.
+
+        Raises:
+            app.errors.ServingError, DeviceLost: as ``run``.
+        """
+        return self._timed(self.max_batch)
+
+    def golden(self, seed: int = GOLDEN_SEED) -> tuple[list[float], float]:
         """Run the golden input: noise from a fixed seed, of the model's usual size.
 
         Returns:
@@ -144,7 +161,7 @@ class Runner:
             app.errors.ServingError, DeviceLost: as ``run``.
         """
         sample = self.sample()
-        content = random.Random(GOLDEN_SEED).randbytes(len(sample.payload))
+        content = random.Random(seed).randbytes(len(sample.payload))
         noise = replace(sample, payload=content)
         began = time.monotonic()
         with _translated_errors(self.device, 1):
@@ -176,16 +193,16 @@ class Runner:
         """
         with _translated_errors(self.device, len(images)):
             results = self._answer(images)
-            encoded = [json.dumps(result, allow_nan=False).encode() for result in results]
-        if len(encoded) != len(images):
-            raise errors.ModelError(
-                f"the model returned {len(encoded)} results for {len(images)} images"
-            )
-        return encoded
+            if len(results) != len(images):
+                raise errors.ModelError(
+                    f"the model returned {len(results)} results for {len(images)} images"
+                )
+            return [_to_json(result) for result in results]
 
     @torch.inference_mode()
     def _answer(self, images: Sequence[Pixels]) -> Sequence[object]:
-        outputs = self.model.predict(self._batch(images))
+        with self._autocast():
+            outputs = self.model.predict(self._batch(images))
         if not all(map(_is_finite, _tensors(outputs))):
             raise errors.ModelError("the model's outputs are not finite")
         return self.model.postprocess(outputs, [image.query for image in images])
@@ -193,7 +210,13 @@ class Runner:
     @torch.inference_mode()
     def _golden_outputs(self, image: Pixels) -> Any:
         compute = getattr(self.model, "probe", self.model.predict)
-        return compute(self._batch([image]))
+        with self._autocast():
+            return compute(self._batch([image]))
+
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        if self.precision == "float32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, self._half)
 
     def _batch(self, images: Sequence[Pixels]) -> torch.Tensor | list[torch.Tensor]:
         if self.model.input_spec.batch == "list":
@@ -222,7 +245,25 @@ def _translated_errors(device: torch.device, images: int) -> Iterator[None]:
         # Not all of CUDA's errors have the class.
         if isinstance(error, torch.AcceleratorError) or str(error).startswith("CUDA error"):
             raise DeviceLost(str(error)) from error
-        raise errors.ModelError(f"the model raised {type(error).__name__}") from error
+        raise errors.ModelError(
+            f"the model raised {type(error).__name__}; the server's log has the traceback"
+        ) from error
+
+
+def _to_json(result: object) -> bytes:
+    try:
+        return json.dumps(result, allow_nan=False, default=_refuse).encode()
+    except TypeError:
+        words = "a member's name is no text"
+    except ValueError as error:
+        words = "a number is not finite" if "range" in str(error) else "it contains itself"
+    except RecursionError:
+        words = "it is nested too deeply"
+    raise errors.ModelError(f"the model's result is not JSON: {words}")
+
+
+def _refuse(value: object) -> NoReturn:
+    raise errors.ModelError(f"the model's result is not JSON: it holds a {type(value).__name__}")
 
 
 def _tensors(outputs: Any) -> Iterator[torch.Tensor]:

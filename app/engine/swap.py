@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from app import logs
+from app.engine.held import Held
 from app.engine.slot import Engine, Slot
 from app.lifecycle import DEEP_CHECK, SERVING, Stage
 
@@ -39,7 +40,7 @@ Reply = Callable[[Outcome], None]
 class Engines(Protocol):
     """What a swap asks of the fleet."""
 
-    def launch(self, slot: Slot, weights: int | None) -> Engine:
+    def launch(self, slot: Slot, weights: Held | None) -> Engine:
         """Start an engine that belongs to no slot yet."""
 
     def retire(self, slot: Slot, engine: Engine) -> None:
@@ -55,7 +56,7 @@ class Swap:
     Args:
         engines: the fleet.
         slots: whose engines are exchanged.
-        weights: descriptor of the weights that the new engines load, or None.
+        weights: the files that the new engines load, or None.
         beside: whether the new ones load while the old ones serve.
         reply: told how it ended.
     """
@@ -64,7 +65,7 @@ class Swap:
         self,
         engines: Engines,
         slots: Sequence[Slot],
-        weights: int | None,
+        weights: Held | None,
         *,
         beside: bool,
         reply: Reply,

@@ -7,12 +7,11 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import WeightsEnum
 
-from app.input_spec import InputSpec, Option
+from app.input_spec import InputSpec
 from app.models import zoo
 from app.models.interface import Query, Weights
+from app.models.ranking import likeliest, top_k
 from app.models.registry import WrongSetting
-
-TOP = 5
 
 
 class TorchvisionClassifier:
@@ -27,18 +26,19 @@ class TorchvisionClassifier:
     def __init__(self, name: str) -> None:
         self.name = name
         self.version = ""
-        self._use_preset(zoo.default_entry(name))
+        entry = zoo.default_entry(name)
+        self._use_preset(entry, entry.meta["categories"])
         self._network: nn.Module | None = None
 
-    def _use_preset(self, entry: WeightsEnum) -> None:
+    def _use_preset(self, entry: WeightsEnum, labels: list[str]) -> None:
         preset = entry.transforms()
-        self.labels: list[str] = entry.meta["categories"]
+        self.labels = labels
         self.input_spec = InputSpec(
             mode="RGB",
             resize=preset.resize_size[0],
             crop=(preset.crop_size[0], preset.crop_size[0]),
             interpolation=preset.interpolation.value,
-            options=(Option("top_k", "integer", TOP, low=1, high=len(self.labels)),),
+            options=(top_k(self.labels),),
         )
 
     def load(self, device: torch.device, weights: Weights) -> None:
@@ -53,7 +53,7 @@ class TorchvisionClassifier:
     def _load(self, device: torch.device, weights: Weights, **arguments: Any) -> None:
         loaded = zoo.load(self.name, weights, **arguments)
         self.version = loaded.version
-        self._use_preset(loaded.entry)
+        self._use_preset(loaded.entry, loaded.labels)
         self._network = loaded.network.to(memory_format=torch.channels_last).to(device)
         self._normalize = zoo.Normalize(loaded.entry.transforms(), device)
 
@@ -67,15 +67,7 @@ class TorchvisionClassifier:
         self, outputs: Tensor, queries: Sequence[Query]
     ) -> Sequence[list[dict[str, object]]]:
         """Return the ``top_k`` likeliest classes of each image, the likeliest first."""
-        wanted = [query.options["top_k"] for query in queries]
-        scores, classes = outputs.topk(max(wanted))
-        return [
-            [
-                {"class_id": c, "label": self.labels[c], "score": round(s, 6)}
-                for c, s in zip(ids[:k], values[:k], strict=True)
-            ]
-            for ids, values, k in zip(classes.tolist(), scores.tolist(), wanted, strict=True)
-        ]
+        return likeliest(outputs, self.labels, queries)
 
 
 class QuantizedClassifier(TorchvisionClassifier):

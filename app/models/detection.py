@@ -91,6 +91,7 @@ class TorchvisionDetector:
         finds_masks = hasattr(network, "roi_heads") and network.roi_heads.has_mask()
         self.version = loaded.version
         self._use_entry(loaded.entry, masks=finds_masks)
+        self.labels = loaded.labels
         self._network = network.to(device)
 
     def predict(self, batch: list[Tensor]) -> list[dict[str, Tensor]]:

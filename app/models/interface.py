@@ -19,13 +19,15 @@ class Weights:
 
     Args:
         content: bytes of the file that the supervisor holds open, or None if there is none.
-        filename: its name, which says the format (.pth or .safetensors).
+        filename: its name, which says the format (.pth, .safetensors, .pt2 or .pt).
         choice: the WEIGHTS setting: an entry of a torchvision weights enum, or ``random``.
+        beside: bytes of the file beside it (app.files.beside), or None if there is none.
     """
 
     content: bytes | None
     filename: str
     choice: str
+    beside: bytes | None = None
 
 
 @dataclass(frozen=True)

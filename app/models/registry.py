@@ -11,7 +11,9 @@ _WEIGHTS = Path(__file__).parent / "weights"
 _MODULES = {
     "mnist": "app.models.mnist:Mnist",
     "torchvision": "app.models.families:create",
+    "exported": "app.models.exported:Exported",
 }
+_OWN = "app.models.own:OwnModel"
 _BUNDLED = {"mnist": _WEIGHTS / "mnist.safetensors"}
 
 
@@ -33,31 +35,28 @@ def weights_path(model: str, model_path: str | None) -> Path | None:
 
 def preload(name: str) -> None:
     """Import what a model of ours needs, before the fork; a user's module is left to the engine."""
-    family = name.partition("/")[0]
-    if family in _MODULES:
-        importlib.import_module(_MODULES[family].partition(":")[0])
+    importlib.import_module(_place(name)[0].partition(":")[0])
 
 
 def create(name: str) -> "Model":
     """Return the model that MODEL names, not yet loaded.
 
     Args:
-        name: ``mnist``, ``torchvision/NAME`` or ``package.module:Class``.
+        name: ``mnist``, ``torchvision/NAME``, ``exported``, ``path/to/file.py:Class`` or
+            ``package.module:Class``.
 
     Raises:
-        UnknownModel: there is none; the sentence says why.
+        WrongSetting: there is none, or it cannot be served; the sentence says why.
     """
-    family, _, member = name.partition("/")
-    if family in _MODULES:
-        return _construct(_MODULES[family], *([member] if member else []))
-    return _construct(name)
-
-
-def _construct(path: str, *arguments: str) -> "Model":
-    module_name, _, class_name = path.partition(":")
-    try:
-        found = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError) as error:
-        raise UnknownModel(f"MODEL={path}: {error}") from error
-    model: Model = found(*arguments)
+    place, arguments = _place(name)
+    module_name, _, class_name = place.partition(":")
+    model: Model = getattr(importlib.import_module(module_name), class_name)(*arguments)
     return model
+
+
+def _place(name: str) -> tuple[str, list[str]]:
+    """Return where the model's class is, and what it is constructed with."""
+    if ":" in name:
+        return _OWN, [name]
+    family, _, member = name.partition("/")
+    return _MODULES[family], [member] if member else []

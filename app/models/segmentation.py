@@ -56,6 +56,7 @@ class TorchvisionSegmenter:
         loaded = zoo.load(self.name, weights, weights_backbone=None)
         self.version = loaded.version
         self._use_preset(loaded.entry)
+        self.labels = loaded.labels
         self._network = loaded.network.to(device)
         self._normalize = zoo.Normalize(loaded.entry.transforms(), device)
 

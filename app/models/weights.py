@@ -18,7 +18,7 @@ from torch import Tensor, nn
 _WRAPPERS = ("state_dict", "model")
 _NAMES_SHOWN = 3
 _CAUSE_LENGTH = 160
-_CONVERT = (
+CONVERT = (
     "load it where you trust it and save tensors only: "
     "torch.save(model.state_dict(), 'weights.pth')"
 )
@@ -38,16 +38,16 @@ def load_state_dict(content: bytes, filename: str) -> dict[str, Tensor]:
 
     Args:
         content: bytes of the whole file.
-        filename: its name; ``.safetensors`` or ``.pth`` says the format.
+        filename: its name; ``.safetensors``, ``.pth`` or ``.pt`` says the format.
 
     Raises:
         WeightsError: the format is not known, the file is damaged, or it holds more than tensors.
     """
     if filename.endswith(".safetensors"):
         return _load_safetensors(content, filename)
-    if filename.endswith(".pth"):
+    if filename.endswith((".pth", ".pt")):
         return _load_pth(content, filename)
-    raise WeightsError(f"{filename}: a weights file is named *.safetensors or *.pth")
+    raise WeightsError(f"{filename}: a state dict is named *.safetensors, *.pth or *.pt")
 
 
 def fill(module: nn.Module, state: Mapping[str, Tensor], filename: str) -> None:
@@ -90,17 +90,23 @@ def _load_safetensors(content: bytes, filename: str) -> dict[str, Tensor]:
         return safetensors.torch.load(content)
     # KeyError: a type that torch has no name for.
     except (safetensors.SafetensorError, ValueError, RuntimeError, KeyError) as error:
-        raise WeightsError(_damaged(filename, error)) from error
+        raise WeightsError(damaged(filename, error)) from error
 
 
 def _load_pth(content: bytes, filename: str) -> dict[str, Tensor]:
     try:
         loaded = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except RuntimeError as error:
+        if "TorchScript" not in str(error):
+            raise WeightsError(damaged(filename, error)) from error
+        raise WeightsError(
+            f"{filename} is a TorchScript program, no state dict; MODEL=exported serves it"
+        ) from error
     except pickle.UnpicklingError as error:
         raise WeightsError(_refused(filename, error)) from error
     # Damaged archives surface as almost any error of the zip reader or the unpickler.
     except Exception as error:
-        raise WeightsError(_damaged(filename, error)) from error
+        raise WeightsError(damaged(filename, error)) from error
     return _tensors_of(_unwrap(loaded), filename)
 
 
@@ -116,13 +122,13 @@ def _unwrap(loaded: Any) -> Any:
 def _tensors_of(loaded: Any, filename: str) -> dict[str, Tensor]:
     if not isinstance(loaded, dict):
         raise WeightsError(
-            f"{filename} holds a {type(loaded).__name__} instead of a state dict; {_CONVERT}"
+            f"{filename} holds a {type(loaded).__name__} instead of a state dict; {CONVERT}"
         )
     others = [str(k) for k, v in loaded.items() if not (isinstance(k, str) and _is_tensor(v))]
     if others:
         raise WeightsError(
             f"{filename} holds {len(others)} entries that are no tensors "
-            f"({_first(others)}); {_CONVERT}"
+            f"({_first(others)}); {CONVERT}"
         )
     return dict(loaded)
 
@@ -134,11 +140,12 @@ def _is_tensor(value: Any) -> bool:
 def _refused(filename: str, error: Exception) -> str:
     # PyTorch words a refused class or function this way; other texts mean damaged bytes.
     if "GLOBAL" in str(error):
-        return f"{filename} is a pickle that holds more than tensors, which is not run; {_CONVERT}"
-    return _damaged(filename, error)
+        return f"{filename} is a pickle that holds more than tensors, which is not run; {CONVERT}"
+    return damaged(filename, error)
 
 
-def _damaged(filename: str, error: Exception) -> str:
+def damaged(filename: str, error: Exception) -> str:
+    """Return the sentence for a file whose bytes are not what they should be."""
     return f"{filename} is truncated or damaged: {_cause(error)}"
 
 

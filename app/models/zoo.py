@@ -4,6 +4,7 @@ Runs in the engine process; each family of models builds on it.
 """
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from torchvision import models as zoo
 from torchvision.models import WeightsEnum
 
 from app.models.interface import Weights
+from app.models.labels import parse
 from app.models.registry import WrongSetting
 from app.models.weights import WeightsError, fill, load_state_dict, version_of
 
@@ -28,12 +30,14 @@ class Loaded:
     Args:
         network: filled, and in eval mode.
         version: 12 hex digits of the weights' SHA-256, or ``random-SEED``.
-        entry: of torchvision's weights enum, whose preset and labels count.
+        entry: of torchvision's weights enum, whose preset counts.
+        labels: of its classes.
     """
 
     network: nn.Module
     version: str
     entry: WeightsEnum
+    labels: list[str]
 
 
 class Normalize:
@@ -79,15 +83,45 @@ def load(name: str, weights: Weights, **arguments: Any) -> Loaded:
     if weights.content is None and weights.choice != "random":
         loaded = _from_torchvision(name, weights.choice, arguments)
     else:
-        torch.manual_seed(SEED)
-        network = zoo.get_model(name, weights=None, **arguments)
-        version = f"random-{SEED}"
-        if weights.content is not None:
-            fill(network, load_state_dict(weights.content, weights.filename), weights.filename)
-            version = version_of(weights.content)
-        loaded = Loaded(network, version, default_entry(name))
+        loaded = _from_file(name, weights, arguments)
     loaded.network.eval().requires_grad_(False)
     return loaded
+
+
+def _from_file(name: str, weights: Weights, arguments: dict[str, Any]) -> Loaded:
+    entry = default_entry(name)
+    labels: list[str] = entry.meta["categories"]
+    if weights.beside is not None:
+        labels = parse(weights.beside)
+        arguments = {**arguments, "num_classes": len(labels)}
+    torch.manual_seed(SEED)
+    network = zoo.get_model(name, weights=None, **arguments)
+    if weights.content is None:
+        return Loaded(network, f"random-{SEED}", entry, labels)
+    state = load_state_dict(weights.content, weights.filename)
+    classes = _other_classes(network, state, len(labels))
+    if classes and weights.beside is not None:
+        raise WeightsError(
+            f"labels.txt has {len(labels)} lines and {weights.filename} has {classes} classes"
+        )
+    if classes:
+        raise WeightsError(
+            f"{weights.filename} has {classes} classes and torchvision's {name} has {len(labels)}; "
+            f"a labels.txt beside it, with the name of one class a line, says what they are"
+        )
+    fill(network, state, weights.filename)
+    return Loaded(network, version_of(weights.content), entry, labels)
+
+
+def _other_classes(network: nn.Module, state: Mapping[str, Tensor], classes: int) -> int | None:
+    """Return how many classes a state dict is for, where that is all that does not fit."""
+    for name, wanted in network.state_dict().items():
+        had = state.get(name)
+        if had is None or had.shape == wanted.shape or not had.dim():
+            continue
+        if len(wanted) == classes and had.shape[1:] == wanted.shape[1:]:
+            return len(had)
+    return None
 
 
 def _from_torchvision(name: str, choice: str, arguments: dict[str, Any]) -> Loaded:
@@ -102,4 +136,4 @@ def _from_torchvision(name: str, choice: str, arguments: dict[str, Any]) -> Load
     except (URLError, OSError, RuntimeError) as error:
         raise WeightsError(f"could not get {entry.url}: {error}") from error
     cached = Path(torch.hub.get_dir(), "checkpoints", Path(entry.url).name)
-    return Loaded(network, version_of(cached.read_bytes()), entry)
+    return Loaded(network, version_of(cached.read_bytes()), entry, entry.meta["categories"])

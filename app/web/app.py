@@ -17,7 +17,7 @@ from app import errors, logs
 from app.engine.client import EngineClient
 from app.engine.record import Answer
 from app.settings import Settings
-from app.web import admin, deep_health, health, metrics, predict
+from app.web import admin, console, deep_health, health, metrics, predict
 from app.web.decoder import Decoder
 
 _REQUEST_ID = re.compile(r"[\w.:/+=-]{1,128}")
@@ -41,6 +41,8 @@ def create_app(settings: Settings, engine: EngineClient) -> Flask:
     app.register_blueprint(predict.blueprint)
     app.register_blueprint(admin.blueprint)
     app.register_blueprint(metrics.blueprint)
+    if settings.console:
+        app.register_blueprint(console.blueprint)
     app.before_request(_begin)
     app.before_request(lambda: _authorize(settings))
     app.before_request(predict.model_route)
@@ -57,8 +59,8 @@ def _begin() -> None:
 
 
 def _authorize(settings: Settings) -> None:
-    is_open = _is_probe() and request.method in ("GET", "HEAD")
-    if settings.auth_token is None or is_open:
+    is_open = _is_probe() or (settings.console and console.is_open(request))
+    if settings.auth_token is None or (is_open and request.method in ("GET", "HEAD")):
         return
     # PAI-EAS sends the bare token, everybody else a scheme before it (RFC 6750).
     sent = re.sub(r"(?i)^bearer\s+", "", request.headers.get("Authorization", ""))
@@ -102,13 +104,17 @@ def _known(error: Exception) -> errors.ServingError:
     return errors.Internal("the server has a defect; the log has it under this request id")
 
 
+def _is_routine() -> bool:
+    return _is_probe() or request.path.startswith(console.PREFIX)
+
+
 def _finish(engine: EngineClient, response: Response) -> Response:
     response.headers["X-Request-Id"] = g.request_id
     seconds = time.monotonic() - g.began
     metrics.count(engine.report.counts, response.status_code, seconds)
     answer: Answer | None = g.get("answer")
     logs.event(
-        "request", level=logging.DEBUG if _is_probe() else logging.INFO,
+        "request", level=logging.DEBUG if _is_routine() else logging.INFO,
         request_id=g.request_id, method=request.method, path=request.path,
         status=response.status_code, bytes_in=request.content_length or 0,
         bytes_out=response.content_length,

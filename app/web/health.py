@@ -5,11 +5,12 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from flask import Blueprint, Response, current_app
+from flask import Blueprint, Response, current_app, request
 
 from app.engine.client import EngineClient
 from app.lifecycle import DEEP_CHECK, GPU_MEMORY, Health
 from app.settings import Settings
+from app.web import console
 from app.web.decoder import Decoder
 
 blueprint = Blueprint("health", __name__)
@@ -129,6 +130,8 @@ def status() -> Response:
 
 @blueprint.get("/")
 def root() -> Response:
-    """Say who answers: PAI-EAS probes this path unless told otherwise."""
+    """Say who answers: PAI-EAS probes this path unless told otherwise. A browser gets the page."""
     settings: Settings = current_app.extensions["unbroken.settings"]
+    if settings.console and console.wants_page(request):
+        return console.page()
     return _json({"name": "unbroken", "model": settings.model, "status": "alive"})

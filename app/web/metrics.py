@@ -48,7 +48,7 @@ def count(counts: Counts, status: int, seconds: float) -> None:
         seconds: since the first byte.
     """
     rule, method = request.url_rule, request.method
-    route = rule.rule if rule else g.get("route", metrics.OTHER)  # the model may name some
+    route = rule.rule if rule else g.get("route", metrics.OTHER)
     method = method if method in _METHODS else metrics.OTHER
     counts.count(metrics.HTTP_REQUESTS, route, method, str(status))
     counts.observe(metrics.HTTP_DURATION, seconds, route)

@@ -19,11 +19,12 @@ from app.web.body import Posted
 from app.web.decoder import Decoder
 
 blueprint = Blueprint("predict", __name__)
+PREDICT = "/predict"
 LARGE_BODY = 1 << 18  # bytes; above, parsing takes longer than the way to a native thread
 
 
 @blueprint.post("/")
-@blueprint.post("/predict")
+@blueprint.post(PREDICT)
 def predict() -> Response:
     """Answer one image with its result, many with a list of results in order."""
     answer, many = answer_posted()
@@ -44,15 +45,12 @@ def model_route() -> Response | None:
         routes = engine.input_spec(g.began + settings.request_timeout_seconds).routes
     else:
         routes = engine.routes
-    path = request.path.rstrip("/")
-    if path not in routes:
-        return None
-    g.route = path
-    return _only_post()
+    return _only_post() if request.path.rstrip("/") in routes else None
 
 
 def _only_post() -> Response:
     if request.method == "POST":
+        g.route = PREDICT  # what counts predictions, the autoscaler too, need not know the model
         return predict()
     methods = ["OPTIONS", "POST"]
     if request.method == "OPTIONS":

@@ -25,7 +25,8 @@ def test_auto_takes_the_gpu_and_the_answers_are_right(start: Start) -> None:
 def test_the_gpu_says_what_the_cpu_says(start: Start) -> None:
     answers = []
     for device in ("cuda", "cpu"):
-        server = start(MODEL="torchvision/resnet18", WEIGHTS="random", DEVICE=device).wait_ready()
+        server = start(MODEL="torchvision/resnet18", WEIGHTS="random", DEVICE=device,
+                       PRECISION="float32").wait_ready()  # fmt: skip
         answers.append(server.post(SEVEN, "/", "image/jpeg").json()["predictions"])
     on_gpu, on_cpu = answers
     assert on_gpu[0]["class_id"] == on_cpu[0]["class_id"]
@@ -70,3 +71,29 @@ def test_status_names_the_gpu_that_cuda_uses(start: Start) -> None:
     )
     assert engine["gpu"]["uuid"] == str(torch.cuda.get_device_properties(0).uuid)
     assert 0 < engine["gpu"]["reserved_mb"] <= engine["gpu"]["used_mb"]
+
+
+def test_half_precision_is_taken_only_where_the_answers_stay_the_same(start: Start) -> None:
+    answers = {}
+    for precision in ("auto", "float32"):
+        server = start(MODEL="torchvision/resnet50", WEIGHTS="random", PRECISION=precision)
+        server.wait_ready()
+        answers[precision] = server.post(SEVEN, "/", "image/jpeg").json()["predictions"]
+    for half, full in zip(answers["auto"], answers["float32"], strict=True):
+        assert half["class_id"] == full["class_id"]
+        assert half["score"] == pytest.approx(full["score"], abs=1e-2)
+
+
+def test_one_engine_on_each_gpu_and_requests_go_to_both(start: Start) -> None:
+    if torch.cuda.device_count() < 2:
+        devices, engines = "cuda:0", 2  # the same with two engines on the one that is there
+    else:
+        devices, engines = "cuda:0,cuda:1", 1
+    server = start(DEVICE=devices, ENGINES=engines).wait_ready()
+    wait_for(lambda: len(server.engines()) == 2, "both engines")
+    with Load(server, clients=16, image=lambda _: THREE) as load:
+        load.wait_answers(200)
+        os.kill(server.engines()[0], signal.SIGKILL)
+        assert server.get("/ready").status == 200, "one is left"
+        load.wait_answers(200)
+    assert load.failures == []

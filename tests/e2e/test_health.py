@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Start
-from tests.server import ROOT, Server, png, wait_for
+from tests.server import ROOT, Load, Server, png, wait_for
 
 WEIGHTS = ROOT / "app/models/weights/mnist.safetensors"
 
@@ -99,7 +99,7 @@ def test_a_missing_weights_file_is_named(start: Start, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        ({"MODEL": "torchvision/resnet1800"}, "no classification model of that name"),
+        ({"MODEL": "torchvision/resnet1800"}, "no model of that name"),
         ({"MODEL": "nowhere.to:BeFound"}, "No module named 'nowhere'"),
         ({"MODEL": "torchvision/resnet18", "WEIGHTS": "BEST"}, "has IMAGENET1K_V1, DEFAULT and"),
     ],
@@ -160,3 +160,15 @@ def test_decoder_threads_that_do_not_return_are_told(start: Start, tmp_path: Pat
     gate.unlink()
     wait_for(server.healthy, "recovery")
     assert server.post(png(), "/").status == 200
+
+
+def test_a_full_queue_fails_no_probe(start: Start) -> None:
+    server = start(
+        MODEL="tests.stubs.models:Slow", MAX_BATCH=1, MAX_CONCURRENT_REQUESTS=4, WORKERS=2
+    ).wait_ready()
+    with Load(server, clients=12) as load:
+        wait_for(lambda: any("queue_full" in failure for failure in load.failures), "a refusal")
+        for probe in ("/health", "/ready", "/live", "/startup", "/deep-health"):
+            assert server.get(probe).status == 200, probe
+        assert sum(reply.status == 503 for reply in load.answers)
+    assert all("queue_full" in failure for failure in load.failures), load.failures

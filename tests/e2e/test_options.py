@@ -9,6 +9,7 @@ from PIL import Image
 
 from tests.e2e.test_bad_input import error_of
 from tests.e2e.test_serving import multipart
+from tests.metrics import Scrape
 from tests.server import Server, png, serve
 
 DEFAULTS = {"count": 5, "threshold": 0.5, "form": None}
@@ -77,7 +78,17 @@ def test_a_route_that_the_model_names_is_answered_and_no_other(server: Server) -
     assert refused.headers["Allow"] == "OPTIONS, POST"
     assert server.request("OPTIONS", "/analyze").headers["Allow"] == "OPTIONS, POST"
     assert error_of(server.get("/nowhere")) == (404, "not_found")
-    assert b'method="POST",route="/analyze",status="200"' in server.get("/metrics").body
+
+
+def test_a_route_that_the_model_names_counts_as_a_prediction(server: Server) -> None:
+    def counted() -> float:
+        scrape = Scrape(server)
+        assert scrape("http_requests_total", route="/analyze") is None
+        return scrape("http_requests_total", route="/predict", status=200) or 0
+
+    before = counted()
+    assert server.post(png(), "/analyze").status == 200
+    assert counted() == before + 1
 
 
 def test_the_deep_check_takes_the_same_images_and_parameters(server: Server) -> None:

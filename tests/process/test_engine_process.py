@@ -59,7 +59,7 @@ class Engine:
 
     def __init__(self, launcher: Launcher, path: Path) -> None:
         self.path = path
-        self.control = Wire(launcher.spawn(Order("cpu", 1, str(path)), None))
+        self.control = Wire(launcher.spawn(Order("cpu", 1, str(path)), ()))
         self.stages: list[dict[str, Any]] = []
 
     def wait_ready(self) -> "Engine":

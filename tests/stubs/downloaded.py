@@ -2,6 +2,8 @@
 
 import os
 
+from torchvision import models as zoo
+
 from app.models.classification import TorchvisionClassifier
 
 
@@ -11,5 +13,5 @@ class SqueezeNet(TorchvisionClassifier):
     def __init__(self) -> None:
         super().__init__("squeezenet1_1")
         # An enum's member refuses to be changed; the tests have no route to torchvision's server.
-        for entry in self._entries:
+        for entry in zoo.get_model_weights("squeezenet1_1"):
             object.__setattr__(entry.value, "url", os.environ["DOWNLOAD_URL"])

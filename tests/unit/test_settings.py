@@ -28,11 +28,30 @@ def test_a_value_says_where_it_came_from() -> None:
 
 
 @pytest.mark.parametrize(
+    "model", ["mnist", "exported", "torchvision/vit_b_16", "a.b:C", "./a b/c.py:D"]
+)
+def test_every_form_of_model_is_taken(model: str) -> None:
+    assert Settings.read({"MODEL": model}).model == model
+
+
+@pytest.mark.parametrize(
+    ("path", "model"),
+    [("m.pt2", "exported"), ("/m/m.pt", "exported"), ("m.pth", "mnist"), ("m.safetensors", "mnist"),
+     ("/models", "mnist"), ("/models/v1.2/", "mnist"), ("models", "mnist")],
+)  # fmt: skip
+def test_the_path_of_a_program_chooses_the_model_that_serves_it(path: str, model: str) -> None:
+    assert Settings.read({"MODEL_PATH": path}).model == model
+    assert Settings.read({"MODEL_PATH": path, "MODEL": "a:B"}).model == "a:B"
+
+
+@pytest.mark.parametrize(
     "environ",
     [
         {"PORT": "eighty"}, {"PORT": "0"}, {"PORT": "65536"}, {"WORKERS": "0"},
         {"DRAIN_SECONDS": "1.5"}, {"DRAIN_SECONDS": "-1"}, {"DRAIN_UNREADY": "maybe"},
         {"MODEL": "resnet18"}, {"MODEL": "torchvision/"}, {"MODEL_PATH": "weights.pkl"},
+        {"MODEL": "a b"}, {"MODEL": "dir/file.py:"}, {"MODEL": "file.py"}, {"MODEL": "a.py:B:C"},
+        {"MODEL_PATH": "/models/v1.2"},
         {"DEVICE": "tpu"}, {"DEVICE": "cuda:0,cpu"}, {"MAX_BATCH": "0"},
         {"REQUEST_TIMEOUT_SECONDS": "nan"}, {"REQUEST_TIMEOUT_SECONDS": "inf"},
         {"LOG_LEVEL": "LOUD"}, {"LOG_FORMAT": "xml"},

@@ -5,6 +5,7 @@ from typing import cast
 import pytest
 
 from app.engine.channel import Channel
+from app.engine.held import Held
 from app.engine.order import Order
 from app.engine.slot import Engine, Slot
 from app.engine.swap import Outcome, Swap
@@ -23,7 +24,7 @@ class Fleet:
         self.launched: list[Engine] = []
         self.abandoned: list[Engine] = []
 
-    def launch(self, slot: Slot, weights: int | None) -> Engine:
+    def launch(self, slot: Slot, weights: Held | None) -> Engine:
         self.launched.append(engine("new"))
         return self.launched[-1]
 

@@ -112,7 +112,7 @@ def test_a_lone_tensor_is_no_state_dict() -> None:
 
 
 def test_an_unknown_ending_is_refused() -> None:
-    assert "named *.safetensors or *.pth" in sentence(b"", "w.onnx")
+    assert "named *.safetensors, *.pth or *.pt" in sentence(b"", "w.onnx")
 
 
 def test_fill_takes_half_precision_into_a_module_that_stays_float32() -> None:
