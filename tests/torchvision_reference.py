@@ -65,11 +65,14 @@ def build(name: str) -> nn.Module:
     """
     family = FAMILY_OF[name]
     torch.manual_seed(SEED)
-    network: nn.Module = zoo.get_model(name, weights=None, **BUILD_ARGUMENTS[family])
+    entry = zoo.get_model_weights(name).DEFAULT
+    preset = entry.transforms()
+    arguments = BUILD_ARGUMENTS[family]
+    if name.startswith("vit_"):
+        arguments = {"image_size": preset.crop_size[0]}
+    network: nn.Module = zoo.get_model(name, weights=None, **arguments)
     network.eval()
     with torch.no_grad():
-        entry = zoo.get_model_weights(name).DEFAULT
-        preset = entry.transforms()
         images_seen = [preset(opened(photo(seed))) for seed in (0, 1)]
         if family == "detection":
             _make_sure(network)

@@ -95,7 +95,7 @@ def _from_file(name: str, weights: Weights, arguments: dict[str, Any]) -> Loaded
         labels = parse(weights.beside)
         arguments = {**arguments, "num_classes": len(labels)}
     torch.manual_seed(SEED)
-    network = zoo.get_model(name, weights=None, **arguments)
+    network = zoo.get_model(name, weights=None, **_image_size(name, entry), **arguments)
     if weights.content is None:
         return Loaded(network, f"random-{SEED}", entry, labels)
     state = load_state_dict(weights.content, weights.filename)
@@ -111,6 +111,14 @@ def _from_file(name: str, weights: Weights, arguments: dict[str, Any]) -> Loaded
         )
     fill(network, state, weights.filename)
     return Loaded(network, version_of(weights.content), entry, labels)
+
+
+def _image_size(name: str, entry: WeightsEnum) -> dict[str, int]:
+    """Return the side that a vision transformer is built for, which the preset's images have.
+
+    torchvision's builders take it from the weights, and 224 where there are none.
+    """
+    return {"image_size": entry.meta["min_size"][0]} if name.startswith("vit_") else {}
 
 
 def _other_classes(network: nn.Module, state: Mapping[str, Tensor], classes: int) -> int | None:

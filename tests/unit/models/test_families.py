@@ -1,10 +1,15 @@
 """Every model that torchvision lists: served with torchvision's own numbers, or refused."""
 
+from typing import Any
+
 import pytest
+import torch
 from torchvision import models as zoo
 
 from app.models import registry
+from app.models.interface import Weights
 from app.models.registry import UnknownModel, WrongSetting
+from app.models.zoo import load
 from tests.models_page import PAGE, page
 from tests.torchvision_reference import FAMILY_OF, TOLERANCE, compare
 
@@ -29,6 +34,15 @@ def test_every_listed_model_is_served_or_refused() -> None:
 def test_its_answer_is_torchvisions(name: str) -> None:
     comparison = compare(name)
     assert comparison.difference <= TOLERANCE, comparison
+
+
+@pytest.mark.parametrize("name", [name for name in FAMILY_OF if name.startswith("vit_")])
+def test_a_vision_transformer_without_weights_of_torchvision_takes_its_presets_images(
+    name: str,
+) -> None:
+    with torch.device("meta"):
+        network: Any = load(name, Weights(content=None, filename="", choice="random")).network
+    assert registry.create(f"torchvision/{name}").input_spec.crop == (network.image_size,) * 2
 
 
 @pytest.mark.parametrize(
