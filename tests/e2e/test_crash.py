@@ -3,6 +3,8 @@
 import os
 import signal
 import threading
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -131,6 +133,33 @@ def test_of_two_engines_one_may_die_and_health_stays_true(start: Start) -> None:
         load.wait_answers(20)
     assert load.failures == []
     assert verdicts == {True}
+
+
+def test_a_device_that_falls_off_is_named_and_the_other_serves_on_until_it_is_back(
+    start: Start, tmp_path: Path
+) -> None:
+    fallen = tmp_path / "fallen"
+    server = start(MODEL="tests.stubs.models:FallsOff", ENGINES=2, GATE=fallen).wait_ready()
+    wait_for(lambda: len(server.engines()) == 2, "both engines")
+
+    def failed() -> list[dict[str, Any]]:
+        return [each for each in server.get("/status").json()["engines"]
+                if "CUDA error: unknown error" in str(each)]  # fmt: skip
+
+    with Load(server, clients=6) as load:
+        load.wait_answers(6)
+        fallen.touch()
+        wait_for(failed, "the status to say why it cannot be loaded")
+        for _ in range(20):
+            assert server.get("/ready").status == server.get("/health").status == 200
+            load.wait_answers(1)
+        assert len(server.engines()) == 1
+        assert b'unbroken_engines_ready{device="cpu"} 1' in server.get("/metrics").body
+        fallen.unlink()
+        wait_for(lambda: len(server.engines()) == 2, "the device to be taken again")
+        load.wait_answers(6)
+    assert load.failures == []
+    assert "exit code 71" in {line["cause"] for line in server.events("engine_gone")}
 
 
 def test_a_request_that_no_engine_answers_in_time_gets_504(start: Start) -> None:

@@ -192,6 +192,28 @@ class OnlyOne(Echo):
             raise torch.OutOfMemoryError("CUDA out of memory") from None
 
 
+class FallsOff(Slow):
+    """Runs on two devices. While the file GATE exists, the first is off the bus."""
+
+    def load(self, device: torch.device, weights: Weights) -> None:
+        """Take the first device that is free, for the life of this process."""
+        self.first = os.open(os.environ["GATE"] + ".first", os.O_CREAT | os.O_RDWR)
+        try:
+            fcntl.flock(self.first, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.first = -1
+        self._reach()
+
+    def predict(self, batch: torch.Tensor) -> torch.Tensor:
+        """Fail as CUDA does, or echo slowly."""
+        self._reach()
+        return super().predict(batch)
+
+    def _reach(self) -> None:
+        if self.first >= 0 and os.path.exists(os.environ["GATE"]):
+            raise torch.AcceleratorError("CUDA error: unknown error")
+
+
 class LoadsSlowly(Echo):
     """Takes a minute to load."""
 
