@@ -2,7 +2,8 @@
 
 ``python -m benchmarks.load PORT CLIENTS SECONDS FOLDER`` writes three JSON lines: when measuring
 begins (every client has had an answer), when it ends, and the result, after the last answer.
-It ends early when its standard input does, so that it never outlives who started it.
+It ends early when its standard input does, so that it never outlives who started it. The folder
+has JPEGs, or whole requests in files that end in .http.
 """
 
 import json
@@ -139,8 +140,11 @@ def _cpu_seconds() -> float:
 def main() -> None:
     """Run the clients that the command line asks for."""
     port, clients, seconds, folder = sys.argv[1:]
-    images = [path.read_bytes() for path in sorted(Path(folder).iterdir())]
-    requests = [request("POST", "/predict", image) for image in images]
+    files = {path: path.read_bytes() for path in sorted(Path(folder).iterdir())}
+    requests = [
+        content if path.suffix == ".http" else request("POST", "/predict", content)
+        for path, content in files.items()
+    ]
     Load(int(port), int(clients), requests).run(float(seconds))
 
 

@@ -8,6 +8,7 @@ from benchmarks.house import Memory
 from benchmarks.results import Probes, Results, percentile
 
 NOISE_CORES = 0.1
+_PROBE_COLUMNS = ("probes", "p50 ms", "p99 ms", "max ms", "not 200", "own clock late, p99 ms")
 VARIANTS = {
     "plain": "plain: eager NCHW, decode then forward",
     "strong": "strong: channels_last, the engine's malloc settings",
@@ -129,9 +130,18 @@ def _probes(measured: Results) -> str:
             clients, line, len(times), *_three(times), _failures(p.failures for p in probes),
             f"{percentile(late, 0.99):.1f}",
         ))  # fmt: skip
-    head = ("clients", "connection", "probes", "p50 ms", "p99 ms", "max ms", "not 200",
-            "own clock late, p99 ms")  # fmt: skip
-    return _table(head, rows)
+    return _table(("clients", "connection", *_PROBE_COLUMNS), rows)
+
+
+def pressed(measured: Results) -> str:
+    """Return the table of probes under loads of every kind."""
+    rows = [
+        (under.load, under.probes.line, len(under.probes.times_ms),
+         *_three(under.probes.times_ms), _failures([under.probes.failures]),
+         f"{percentile(under.probes.late_ms, 0.99):.1f}")
+        for under in measured.pressed
+    ]  # fmt: skip
+    return _table(("load", "connection", *_PROBE_COLUMNS), rows)
 
 
 def _starts(measured: Results) -> str:

@@ -71,6 +71,14 @@ class Probes:
 
 
 @dataclass(frozen=True)
+class Pressed:
+    """Probes under one of the loads of ``pressure``."""
+
+    load: str
+    probes: Probes
+
+
+@dataclass(frozen=True)
 class Bare:
     """One window of a bare loop."""
 
@@ -116,6 +124,7 @@ class Results:
     recoveries: list[Recovery] = field(default_factory=list)
     recovery_failures: dict[str, int] = field(default_factory=dict)
     cost: list[Throughput] = field(default_factory=list)
+    pressed: list[Pressed] = field(default_factory=list)
     counting: dict[str, list[float]] = field(default_factory=dict)  # step -> CPU microseconds
 
     def best_batch(self, variant: str) -> int:

@@ -103,11 +103,11 @@ class Line:
         return int(head[9:12])
 
 
-def request(method: str, path: str, body: bytes = b"") -> bytes:
-    """Return the bytes of a request; a body is called a JPEG."""
+def request(method: str, path: str, body: bytes = b"", kind: str = "image/jpeg") -> bytes:
+    """Return the bytes of a request; ``kind`` is what its body is called."""
     lines = [f"{method} {path} HTTP/1.1", "Host: localhost"]
     if body:
-        lines += ["Content-Type: image/jpeg", f"Content-Length: {len(body)}"]
+        lines += [f"Content-Type: {kind}", f"Content-Length: {len(body)}"]
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
