@@ -33,6 +33,7 @@ _UPRIGHT = dict(enumerate((
     Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_270, Image.Transpose.TRANSVERSE,
     Image.Transpose.ROTATE_90,
 ), start=2))  # fmt: skip
+_STRIP = 1 << 20  # bytes
 _TILE_WIDTH, _TILE_LENGTH = 322, 323  # TIFF 6.0, section 15
 
 # The other plugins: now, rather than in the first requests' threads.
@@ -139,8 +140,18 @@ def to_input(
             image = image.resize(_resized_size(image.size, spec.resize), method)
         if spec.crop is not None:
             image = image.crop(_crop_box(image.size, spec.crop))
-        pixels = np.array(image, dtype=np.uint8, order="C")
-    return Decoded(pixels.reshape(image.height, image.width, -1), size)
+        pixels = _to_array(image)
+    return Decoded(pixels, size)
+
+
+def _to_array(image: Image.Image) -> Pixels:
+    """Copy an image's pixels, strip by strip: a large one at once would keep the GIL."""
+    pixels = np.empty((image.height, image.width, len(image.getbands())), np.uint8)
+    rows = max(1, _STRIP // (image.width * pixels.shape[2]))
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        pixels[top : top + rows] = np.asarray(strip).reshape(strip.height, image.width, -1)
+    return pixels
 
 
 def _details(index: int | None) -> dict[str, object]:

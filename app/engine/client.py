@@ -203,7 +203,7 @@ class EngineClient:
             head = {"shape": image.pixels.shape, "dtype": "uint8", "size": image.size,
                     "options": request.options, "deadline": request.deadline,
                     "alone": image.victims > 0}  # fmt: skip
-            link.send(Frame(Type.SUBMIT, number, head, image.pixels.tobytes()))
+            link.send(Frame(Type.SUBMIT, number, head, image.pixels.data.cast("B")))
 
     def _abandon(self, request: Request) -> None:
         if request in self._waiting:
@@ -231,7 +231,7 @@ class EngineClient:
             link.cancel(request)
             request.done.set_exception(errors.from_code(frame.head["code"], frame.head["message"]))
             return
-        if request.note(frame.id, frame.payload, frame.head):
+        if request.note(frame.id, bytes(frame.payload), frame.head):
             request.done.set(request.answer(link.hello))
 
     def _lost(self, link: Link[Request]) -> None:

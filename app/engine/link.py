@@ -159,6 +159,16 @@ class Link(Generic[Record]):
         while True:
             frame = self._outgoing.get()
             try:
-                self._sock.sendall(frame.encode())
+                if len(frame.payload) <= _CHUNK:
+                    self._sock.sendall(frame.encode())
+                else:
+                    self._send_large(frame)
             except OSError:
                 return  # the reader sees the end as well
+
+    def _send_large(self, frame: Frame) -> None:
+        """Send without a copy, and let others run in between: the image may have 150 MB."""
+        self._sock.sendall(frame.encode_head())
+        for start in range(0, len(frame.payload), _CHUNK):
+            self._sock.sendall(frame.payload[start : start + _CHUNK])
+            gevent.sleep(0)

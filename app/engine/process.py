@@ -176,7 +176,7 @@ class EngineProcess:
             item = Item(
                 key=(channel, frame.id), shape=tuple(head["shape"]), size=tuple(head["size"]),
                 options=head["options"], deadline=head["deadline"], alone=head["alone"],
-                queued_at=time.monotonic(), payload=frame.payload,
+                queued_at=time.monotonic(), payload=bytes(frame.payload),
             )  # fmt: skip
             height, width, channels = item.shape
             _, _ = item.size

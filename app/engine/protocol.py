@@ -57,19 +57,23 @@ class Frame:
         type: what it says.
         id: the request on this connection it is about, or 0.
         head: its members.
-        payload: raw bytes: pixels in SUBMIT, JSON in RESULT.
+        payload: raw bytes: pixels in SUBMIT, JSON in RESULT. To be sent, it may be a view.
     """
 
     type: Type
     id: int = 0
     head: dict[str, Any] = field(default_factory=dict)
-    payload: bytes = b""
+    payload: bytes | memoryview = b""
 
     def encode(self) -> bytes:
         """Return the bytes for the wire."""
+        return b"".join((self.encode_head(), self.payload))
+
+    def encode_head(self) -> bytes:
+        """Return the bytes that go before the payload."""
         head = json.dumps(self.head, separators=(",", ":")).encode() if self.head else b""
         header = _HEADER.pack(MAGIC, VERSION, self.type, self.id, len(head), len(self.payload))
-        return b"".join((header, head, self.payload))
+        return header + head
 
 
 class Decoder:
