@@ -31,8 +31,9 @@ _SETTINGS_PAGE = """\
 # Settings
 
 Environment variables, read once at the start. A wrong value stops the start with a sentence that
-names the variable, the value and what is allowed. `python -m app settings` shows the values in
-force and where each came from. Written by `make docs` from `app/settings.py`.
+names the variable, the value and what is allowed. An empty value counts as unset; where a row has
+several names, the first that is set counts. `python -m app settings` shows the values in force and
+where each came from. Written by `make docs` from `app/settings.py`.
 
 """
 
