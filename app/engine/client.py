@@ -116,6 +116,10 @@ class EngineClient:
         if not self._hello:
             # A worker that was just started must not take "not told yet" for "never ready".
             self._informed.wait(timeout=min(INFORM_SECONDS, max(0.0, deadline - time.monotonic())))
+            if not self.served and self.health().stage is Stage.SELF_TEST:
+                # Its end may be on its way to us, and a sister may have said so to this client.
+                left = max(0.0, deadline - time.monotonic())
+                self._greeted.wait(timeout=min(INFORM_SECONDS, left))
             if not self.served:
                 health = self.health()
                 raise errors.ModelLoading(f"the model is not ready yet: {health.reason}")

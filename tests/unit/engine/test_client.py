@@ -257,6 +257,25 @@ def test_before_the_first_ready_a_request_is_told_that_the_model_loads(
         client.input_spec(time.monotonic() + 10)
 
 
+def test_what_another_worker_knows_already_is_waited_for_at_the_end_of_a_load(
+    client: EngineClient, supervisor: Peer, engine: Peer
+) -> None:
+    supervisor.send(directory(engine, served=False, stage="self_test"))
+    asked = gevent.spawn(client.input_spec, time.monotonic() + 10)
+    gevent.sleep(0.05)
+    supervisor.send(directory(engine))
+    greet(engine)
+    assert asked.get(timeout=10).mode == "RGB"
+
+
+def test_a_self_test_that_takes_long_is_not_waited_for(
+    client: EngineClient, supervisor: Peer, engine: Peer
+) -> None:
+    supervisor.send(directory(engine, served=False, stage="self_test"))
+    with pytest.raises(errors.ModelLoading, match="self_test"):
+        client.input_spec(time.monotonic() + 10)
+
+
 def test_an_engine_that_retires_gets_no_more_and_is_left_when_all_is_answered(
     client: EngineClient, supervisor: Peer, engine: Peer
 ) -> None:
