@@ -52,7 +52,7 @@ class EngineClient:
         self._links: dict[str, Link[Request]] = {}
         self._admission = Admission()
         self._hello: dict[str, Any] = {}
-        self._spec = InputSpec()  # of the model in ``_hello``
+        self._spec = InputSpec()  # of the model in ``_hello``; see ``_follow_model``
         self._greeted = Event()
         self._informed = Event()  # by the supervisor, once
         self._waiting: deque[Request] = deque()
@@ -77,6 +77,7 @@ class EngineClient:
 
     def describe(self) -> dict[str, Any]:
         """Return what a person would ask, for ``/status``."""
+        self._follow_model()
         admission = self._admission
         return {
             "model": self._hello.get("model"), "version": self._hello.get("version"),
@@ -125,6 +126,7 @@ class EngineClient:
                 raise errors.ModelLoading(f"the model is not ready yet: {health.reason}")
             if not self._greeted.wait(timeout=max(0.0, deadline - time.monotonic())):
                 raise errors.DeadlineExceeded("no engine was ready in time")
+        self._follow_model()
         return self._spec
 
     @property
@@ -191,6 +193,13 @@ class EngineClient:
 
     # ---- requests and links
 
+    def _follow_model(self) -> None:
+        """Take the model from the newest engine that takes work; without one, the last stays."""
+        serving = [link for link in self._links.values() if link.takes_work]
+        if serving:
+            newest = max(serving, key=lambda link: link.generation)
+            self._hello, self._spec = newest.hello, newest.spec or InputSpec()
+
     def _dispatch(self, request: Request) -> None:
         ready = [link for link in self._links.values() if link.takes_work]
         if not ready:
@@ -217,8 +226,7 @@ class EngineClient:
 
     def _heard(self, link: Link[Request], frame: Frame) -> None:
         if frame.type is Type.HELLO:
-            if link.takes_work:  # not one that retires: its model is the old one
-                self._hello, self._spec = frame.head, link.spec or InputSpec()
+            self._follow_model()
             self._greeted.set()
             waiting, self._waiting = self._waiting, deque()
             for request in waiting:
