@@ -273,6 +273,10 @@ class EngineClient:
         paths = {engine["path"] for engine in self._engines}
         self._named_at = {path: at for path, at in self._named_at.items() if path in paths}
         self._informed.set()
+        for path, link in self._links.items():
+            # A child that the model forked may hold a dead engine's end of the connection open.
+            if path not in paths:
+                link.hang_up()
         self._connect()
 
     def _connect(self) -> None:

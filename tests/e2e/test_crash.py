@@ -58,6 +58,18 @@ def test_the_request_that_kills_is_refused_after_two_and_its_neighbours_are_answ
     assert deaths == [cause, cause]
 
 
+def test_a_child_that_outlives_the_engine_holds_no_request(start: Start, tmp_path: Path) -> None:
+    server = start(MODEL="tests.stubs.models:Forks", GATE=tmp_path / "gate").wait_ready()
+    with Load(server, clients=4) as load:
+        load.wait_answers(4)
+        assert server.post(png(MARK)).json() == {"pixel": list(MARK)}, "on the successor"
+        load.wait_answers(8)
+    assert load.failures == []
+    assert [line["cause"] for line in server.events("engine_gone")] == ["exit code 3"]
+    server.signal(signal.SIGTERM)
+    assert server.wait() == 0, "nor the stop"
+
+
 def test_memory_for_one_image_only_is_enough_and_for_none_says_so(start: Start) -> None:
     server = start(MODEL="tests.stubs.models:Hungry").wait_ready()
     with Load(server, clients=4, image=lambda number: png((0, number, 7))) as load:

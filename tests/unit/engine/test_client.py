@@ -189,6 +189,24 @@ def test_what_a_dead_engine_held_runs_again_and_what_ran_is_alone(
     successor.close()
 
 
+def test_an_engine_that_is_no_longer_named_is_dead_though_its_connection_is_open(
+    client: EngineClient, supervisor: Peer, engine: Peer, tmp_path: Path
+) -> None:
+    supervisor.send(directory(engine))
+    greet(engine)
+    answered, held = ask(client), ask(client)
+    first, second = engine.receive(), engine.receive()
+    engine.send(Frame(Type.STARTED, head={"ids": [second.id]}), result(first.id, b"1"))
+    successor = Peer(tmp_path / "e2.sock")
+    supervisor.send(directory(successor))
+    greet(successor)
+    again = successor.receive()
+    assert again.head["alone"] is True
+    successor.send(result(again.id, b"2"))
+    assert (answered.get(timeout=10).replays, held.get(timeout=10).replays) == (0, 1)
+    successor.close()
+
+
 def test_after_two_deaths_under_it_a_request_is_refused(
     client: EngineClient, supervisor: Peer, engine: Peer
 ) -> None:
