@@ -60,9 +60,20 @@ def _live(order: Order, settings: Settings, descriptors: list[int]) -> int:
     control = socket.socket(fileno=descriptors[0])
     try:
         return EngineProcess(order, settings, control, descriptors[1:]).run()
-    except Exception as error:  # noqa: BLE001  a fork must not run on into its parent's code
+    except SystemExit as error:
+        # Its usual way out would wait for the threads of the model, and the engine seem alive.
+        logs.event("model_exited", level=logging.CRITICAL, error=error)
+        return exit_code(error)
+    except BaseException as error:  # noqa: BLE001  a fork must not run on into its parent's code
         logs.event("engine_defect", level=logging.CRITICAL, error=error)
         return 70
+
+
+def exit_code(error: SystemExit) -> int:
+    """Return what Python would end with."""
+    if error.code is None:
+        return 0
+    return error.code & 0xFF if isinstance(error.code, int) else 1
 
 
 if __name__ == "__main__":

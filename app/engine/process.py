@@ -48,6 +48,7 @@ class EngineProcess:
         self._order = order
         self._settings = settings
         self._files = files
+        self._computing = threading.current_thread()
         self._stage = Stage.LOADING
         self._entering = threading.Lock()  # what is entered first must be told first
         self._compute = Compute()
@@ -62,7 +63,7 @@ class EngineProcess:
         self._exchange.start()
         try:
             prepared = self._prepare()
-        except Exception as error:  # noqa: BLE001  whatever it is, it is why there is no model
+        except BaseException as error:  # noqa: BLE001  whatever it is, it is why there is no model
             self._fail(error)
             return 1
         self._compute.run(*prepared, lambda: self._exchange.connected)
@@ -124,7 +125,7 @@ class EngineProcess:
                     "wrong_setting": wrong_setting, "hello": self._hello.head}  # fmt: skip
             self._exchange.control.send(Frame(Type.STAGE, head=head))
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, error: BaseException) -> None:
         wrong = isinstance(error, registry.WrongSetting)
         known = wrong or isinstance(error, LoadError | WeightsError)
         if not known or (error.__cause__ and not isinstance(error, WeightsError)):
@@ -144,7 +145,8 @@ class EngineProcess:
         reading = self._gpu.reading(now) if self._gpu else None
         self._judge(reading)
         return {"stage": self._stage, "queue": len(self._compute), "batch_age": round(age, 3),
-                "memory_mb": limits.resident_mb(), "gpu": gpu.to_state(reading),
+                "computing": self._computing.is_alive(), "memory_mb": limits.resident_mb(),
+                "gpu": gpu.to_state(reading),
                 "deep_check": self._deep.state() if self._deep else None}  # fmt: skip
 
     def _judge(self, reading: gpu.Reading | None) -> None:

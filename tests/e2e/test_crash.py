@@ -42,7 +42,12 @@ def test_each_request_gets_its_own_answer_across_a_death(start: Start) -> None:
 
 @pytest.mark.parametrize(
     ("model", "cause"),
-    [("Exits", "exit code 3"), ("Poisons", "exit code 71"), ("Escapes", "exit code 5")],
+    [
+        ("Exits", "exit code 3"),
+        ("Poisons", "exit code 71"),
+        ("Escapes", "exit code 5"),
+        ("Lingers", "exit code 5"),
+    ],
 )
 def test_the_request_that_kills_is_refused_after_two_and_its_neighbours_are_answered(
     start: Start, model: str, cause: str

@@ -5,6 +5,8 @@ A marked image is one whose first pixel is pure red (255, 0, 0).
 
 import fcntl
 import os
+import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -186,6 +188,23 @@ class Escapes(Slow):
         if _marked(batch):
             raise SystemExit(5)
         return super().predict(batch)
+
+
+class Lingers(Escapes):
+    """Has a thread for which Python waits before it ends."""
+
+    def load(self, device: torch.device, weights: Weights) -> None:
+        """Start it."""
+        threading.Thread(target=time.sleep, args=(3600,)).start()
+
+
+class ExitsInLoad(Lingers):
+    """The same, and it never comes to serve."""
+
+    def load(self, device: torch.device, weights: Weights) -> None:
+        """Start the thread, and leave."""
+        super().load(device, weights)
+        sys.exit("no licence")
 
 
 class Grows(Slow):
