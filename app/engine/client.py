@@ -241,7 +241,9 @@ class EngineClient:
     def _answered(self, link: Link[Request], request: Request, frame: Frame) -> None:
         if frame.type is Type.FAILED:
             link.cancel(request)
-            request.done.set_exception(errors.from_code(frame.head["code"], frame.head["message"]))
+            head = frame.head
+            error = errors.from_code(head["code"], head["message"], head.get("details"))
+            request.done.set_exception(error)
             return
         if request.note(frame.id, bytes(frame.payload), frame.head):
             request.done.set(request.answer(link.hello))

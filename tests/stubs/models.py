@@ -5,6 +5,7 @@ A marked image is one whose first pixel is pure red (255, 0, 0).
 
 import fcntl
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -14,6 +15,7 @@ from typing import Any
 
 import torch
 
+from app import errors
 from app.input_spec import InputSpec, Option
 from app.models.interface import Query, Weights
 from app.models.weights import WeightsError
@@ -118,6 +120,19 @@ class Exits(Slow):
         return super().predict(batch)
 
 
+class Prints(Echo):
+    """Writes to standard output in every way there is, when it sees a marked image."""
+
+    def predict(self, batch: torch.Tensor) -> torch.Tensor:
+        """Write, and echo."""
+        if _marked(batch):
+            print("from Python")
+            print("from Python, around ours", file=sys.__stdout__, flush=True)
+            os.write(1, b"from native code\n")
+            subprocess.run(["echo", "from a child"], check=True)
+        return super().predict(batch)
+
+
 class Forks(Echo):
     """Leaves a child behind, as a loader of data does, when it ends its process.
 
@@ -144,6 +159,27 @@ class Hangs(Echo):
         if _marked(batch):
             time.sleep(3600)
         return super().predict(batch)
+
+
+class Refuses(Slow):
+    """Says of a marked image that it cannot be answered as asked."""
+
+    def postprocess(self, outputs: torch.Tensor, queries: Sequence[Query]) -> list[Any]:
+        """Return an error among the results."""
+        refusal = errors.InvalidParameter("not a red one", parameter="colour")
+        return [refusal if tuple(pixel) == MARK else pixel for pixel in outputs.tolist()]
+
+
+class RefusesAll(Refuses):
+    """Raises it, and does not say of which image."""
+
+    def postprocess(self, outputs: torch.Tensor, queries: Sequence[Query]) -> list[Any]:
+        """Raise the first error."""
+        results = super().postprocess(outputs, queries)
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+        return results
 
 
 class Raises(Slow):

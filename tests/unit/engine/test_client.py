@@ -253,9 +253,11 @@ def test_an_error_of_the_engine_reaches_the_caller_under_its_code(
     greet(engine)
     asked = ask(client, images=2)
     failing, other = engine.receive(), engine.receive()
-    engine.send(Frame(Type.FAILED, failing.id, {"code": "out_of_memory", "message": "full"}))
-    with pytest.raises(errors.OutOfMemory, match="full"):
+    head = {"code": "invalid_parameter", "message": "no", "details": {"parameter": "masks"}}
+    engine.send(Frame(Type.FAILED, failing.id, head))
+    with pytest.raises(errors.InvalidParameter, match="no") as caught:
         asked.get(timeout=10)
+    assert caught.value.details == {"parameter": "masks"}
     assert engine.receive() == Frame(Type.CANCEL, other.id)
 
 
