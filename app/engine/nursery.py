@@ -27,6 +27,7 @@ from app.settings import Settings
 def main(descriptor: int) -> NoReturn:
     """Fork an engine for every SPAWN until the supervisor is gone."""
     settings = Settings.read()
+    _keep_output_for_the_log()
     logs.configure(settings.log_level, settings.log_format, "nursery")
     sys.stdout = sys.stderr  # what a library or a model prints is no log line of ours
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -41,6 +42,17 @@ def main(descriptor: int) -> NoReturn:
         for frame in decoder.feed(chunk):
             if frame.type is Type.SPAWN:
                 _spawn(Order(**frame.head), settings, descriptors, line)
+
+
+def _keep_output_for_the_log() -> None:
+    """Have what native code and child processes write to descriptor 1 go where errors go.
+
+    The supervisor makes log lines of it. A terminal is left alone, as for errors (app.stderr).
+    """
+    if os.isatty(1):
+        return
+    sys.stdout = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="backslashreplace")
+    os.dup2(2, 1)
 
 
 def _spawn(order: Order, settings: Settings, descriptors: list[int], line: socket.socket) -> None:

@@ -9,6 +9,7 @@ from tests.conftest import Start
 from tests.e2e.test_bad_input import error_of
 from tests.e2e.test_health import answers, reason
 from tests.server import Load, Server, png, serve, wait_for
+from tests.stubs.models import MARK
 from tests.stubs.own import Wrong
 
 
@@ -125,3 +126,12 @@ def test_a_file_beside_the_caller_is_served_and_read_anew_at_a_reload(
     path.write_text(MINE.format(version="two"))
     assert server.request("POST", "/admin/reload", **token).status == 200
     assert ask() == {"predictions": "two"}
+
+
+def test_what_a_model_writes_to_standard_output_becomes_log_lines(start: Start) -> None:
+    server = start(MODEL="tests.stubs.models:Prints").wait_ready()
+    assert server.post(png(MARK)).status == 200
+    wanted = {"from Python", "from Python, around ours", "from native code", "from a child"}
+    # Reading the events also proves that every line is JSON.
+    wait_for(lambda: wanted <= {line["message"] for line in server.events("stderr")}, "its words")
+    assert server.events("stage"), "the engine's own lines are where they were"
