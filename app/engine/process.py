@@ -75,7 +75,7 @@ class EngineProcess:
     def _prepare(self) -> tuple[Runner, DeepCheck]:
         settings = self._settings
         self._enter(Stage.LOADING)
-        model = registry.create(settings.model)
+        model = registry.create(settings.model, self._read_source())
         runner = Runner(model, self._order.device, settings.max_batch, settings.engines)
         runner.load(self._read_weights())
         self._enter(Stage.WARMING)
@@ -111,11 +111,14 @@ class EngineProcess:
         return runner, deep
 
     def _read_weights(self) -> Weights:
-        # New descriptions of the same files: the supervisor's have one offset for all engines.
-        found = [Path(f"/proc/self/fd/{descriptor}").read_bytes() for descriptor in self._files]
+        names = self._order.files
+        found = [_content(descriptor) for _, descriptor in zip(names, self._files, strict=False)]
         content, beside = (*found, None, None)[:2]
-        filename = self._order.files[0] if found else ""
+        filename = names[0] if found else ""
         return Weights(content, filename, self._settings.weights, beside)
+
+    def _read_source(self) -> bytes | None:
+        return _content(self._files[-1]) if self._order.has_source else None
 
     def _enter(self, stage: Stage, cause: str = "", *, wrong_setting: bool = False) -> None:
         with self._entering:
@@ -204,3 +207,8 @@ class EngineProcess:
             os._exit(0)  # nothing was admitted; a load cannot be interrupted otherwise
         self._stage = Stage.RETIRING
         self._compute.stop()
+
+
+def _content(descriptor: int) -> bytes:
+    # A new description of the same file: the supervisor's has one offset for all engines.
+    return Path(f"/proc/self/fd/{descriptor}").read_bytes()
