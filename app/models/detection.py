@@ -9,6 +9,7 @@ from torchvision.models import WeightsEnum
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.transforms.functional import convert_image_dtype
 
+from app import errors
 from app.input_spec import InputSpec, Option
 from app.models import masks, zoo
 from app.models.interface import Query, Weights
@@ -119,11 +120,19 @@ class TorchvisionDetector:
 
     def postprocess(
         self, outputs: list[dict[str, Tensor]], queries: Sequence[Query]
-    ) -> Sequence[dict[str, Any]]:
-        """Return the regions of each image in pixels of the image as posted."""
+    ) -> Sequence[dict[str, Any] | errors.InvalidParameter]:
+        """Return the regions of each image in pixels of the image as posted, or why not."""
         return [self._answer(found, query) for found, query in zip(outputs, queries, strict=True)]
 
-    def _answer(self, found: dict[str, Tensor], query: Query) -> dict[str, Any]:
+    def _answer(
+        self, found: dict[str, Tensor], query: Query
+    ) -> dict[str, Any] | errors.InvalidParameter:
+        try:
+            return self._regions(found, query)
+        except errors.InvalidParameter as error:
+            return error
+
+    def _regions(self, found: dict[str, Tensor], query: Query) -> dict[str, Any]:
         # torchvision sorts by score, but for classes that it treats apart.
         kept = {
             name: tensor[found["scores"] >= query.options["score_threshold"]].cpu()

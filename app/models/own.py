@@ -39,14 +39,15 @@ class OwnModel:
 
     Args:
         setting: MODEL.
+        source: the content of that file, where it is held.
 
     Raises:
         WrongSetting: there is no such class, or it lacks what a model must have.
     """
 
-    def __init__(self, setting: str) -> None:
+    def __init__(self, setting: str, source: bytes | None = None) -> None:
         self._setting = setting
-        self._made, self._source = lookup.build(setting)
+        self._made, self._source = lookup.build(setting, source)
         self._kind = type(self._made).__name__
         for name in ("load", "predict"):
             if not hasattr(self._made, name):
@@ -103,10 +104,8 @@ class OwnModel:
         self._load(device, weights)
         with torch.inference_mode():
             self._warmup()
-        content = weights.content
-        if content is None and self._source:
-            content = self._source.read_bytes()
-        self.version = self._text("version", ascii_only=True) or version_of(content or b"")
+        content = self._source if weights.content is None else weights.content
+        self.version = self._text("version", ascii_only=True) or version_of(content)
         self.name = self._text("name") or self._kind
         self.precision = self._text("precision") or "float32"
         self.result_key = self._result_key()

@@ -10,10 +10,10 @@ import torch
 
 from app import errors
 from app.engine.deep_check import difference
-from app.engine.runner import Pixels, Runner
+from app.engine.runner import LoadError, Pixels, Runner
 from app.input_spec import InputSpec
 from app.models.interface import Model, Query, Weights
-from tests.stubs.models import MARK, Echo, Varied
+from tests.stubs.models import MARK, Echo, Refuses, Varied
 
 
 def runner(model: Model) -> Runner:
@@ -44,6 +44,36 @@ def test_a_model_that_takes_a_list_gets_every_image_in_its_own_shape() -> None:
 def test_outputs_that_are_not_finite_are_found_inside_lists_and_objects() -> None:
     with pytest.raises(errors.ModelError, match="not finite"):
         runner(Varied()).run([image(4, 4), image(4, 4, MARK)])
+
+
+def test_what_the_model_says_of_one_image_stands_among_the_results() -> None:
+    first, second = runner(Refuses()).run([image(8, 8), image(8, 8, MARK)])
+    assert first == b"[1, 2, 3]"
+    assert isinstance(second, errors.InvalidParameter)
+    assert second.details == {"parameter": "colour"}
+
+
+def test_an_error_that_cannot_travel_is_the_models() -> None:
+    class Wrong(Refuses):
+        def postprocess(self, outputs: torch.Tensor, queries: Any) -> list[Any]:
+            return [errors.InvalidParameter("no", parameter=object())] * len(outputs)
+
+    class WrongAndRaised(Wrong):
+        def postprocess(self, outputs: torch.Tensor, queries: Any) -> list[Any]:
+            raise super().postprocess(outputs, queries)[0]
+
+    for model in (Wrong(), WrongAndRaised()):
+        with pytest.raises(errors.ModelError, match="not JSON"):
+            runner(model).run([image(8, 8)])
+
+
+def test_a_model_that_refuses_its_own_sample_cannot_serve() -> None:
+    class Never(Refuses):
+        def postprocess(self, outputs: torch.Tensor, queries: Any) -> list[Any]:
+            return [errors.InvalidParameter("no")] * len(outputs)
+
+    with pytest.raises(LoadError, match="the self-test failed: no"):
+        runner(Never()).self_test()
 
 
 @pytest.mark.parametrize("model", [Varied, Echo])
