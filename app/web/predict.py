@@ -127,7 +127,7 @@ def _decode(
         opened = images.open_image(file, settings.max_pixels, index)
     else:  # a header can be megabytes of markers
         opened = decoder.call(deadline, images.open_image, file, settings.max_pixels, index)
-    footprint = images.footprint(opened)
+    footprint = images.footprint(opened, spec, settings.max_pixels, index)
     hold.add_bytes(footprint)
     decoded = decoder.call(deadline, images.to_input, opened, spec, settings.max_pixels, index)
     hold.drop_bytes(footprint - decoded.pixels.nbytes)
