@@ -125,7 +125,7 @@ class Runner:
     def _timed_full_batch(self) -> float:
         try:
             return self._timed(self.max_batch)
-        except errors.OutOfMemory:
+        except (errors.OutOfMemory, errors.InvalidParameter):  # or more than a batch may draw
             if self.max_batch == 1:
                 raise
             return math.inf

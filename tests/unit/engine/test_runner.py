@@ -12,6 +12,7 @@ from app import errors
 from app.engine.deep_check import difference
 from app.engine.runner import LoadError, Pixels, Runner
 from app.input_spec import InputSpec
+from app.models.budget import BATCH_PIXELS, check_batch
 from app.models.interface import Model, Query, Weights
 from tests.stubs.models import MARK, Echo, Refuses, Varied
 
@@ -128,6 +129,21 @@ def test_a_list_for_which_the_memory_is_too_small_is_halved() -> None:
     made = runner(Hungry())
     made.warm_up(60)
     assert made.max_batch == 2
+
+
+def test_a_batch_that_would_draw_too_much_is_halved() -> None:
+    made = runner(Drawing())
+    made.warm_up(60)
+    assert made.max_batch == 2
+
+
+class Drawing(Varied):
+    """May draw for two images in one batch."""
+
+    def postprocess(self, outputs: Any, queries: Any) -> Any:
+        """Refuse to draw, or answer."""
+        check_batch([BATCH_PIXELS // 2] * len(queries))
+        return super().postprocess(outputs, queries)
 
 
 class Hungry(Varied):
