@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from app import errors
 
-# Masks of so many pixels take about a second on a slow core: a third of half of HANG_SECONDS.
+# Masks of so many pixels take about a second on a slow core; HANG_SECONDS is six by default.
 BATCH_PIXELS = 128_000_000
 
 
