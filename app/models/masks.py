@@ -29,11 +29,12 @@ _PADDING = 1
 
 
 def cost(form: str, grids: Tensor, boxes: Tensor) -> int:
-    """Return how many pixels ``draw`` has to draw; outlines count as some."""
+    """Return how many pixels ``draw`` draws: an outline counts as some, what it refuses as none."""
     if form == "polygon":
         return POLYGON * len(boxes)
     scale = 1 + 2 * _PADDING / grids.shape[-1]
-    return sum(map(_area, expand_boxes(boxes, scale).to(torch.int64).tolist()))
+    area = sum(map(_area, expand_boxes(boxes, scale).to(torch.int64).tolist()))
+    return area if area <= MAX_DRAWN else 0
 
 
 def draw(

@@ -173,5 +173,10 @@ def test_a_batch_draws_no_more_than_it_may(
     with pytest.raises(InvalidParameter, match="in one batch"):
         model.postprocess([found] * 32, [asked] * 32)
     assert len(model.postprocess([found] * 32, [asked, *[spared] * 31])) == 32
+    if form != "polygon":
+        refused = {name: torch.cat([tensor] * 2) for name, tensor in found.items()}
+        answers = model.postprocess([refused] * 2 + [found], [asked] * 3)
+        kinds = [isinstance(answer, InvalidParameter) for answer in answers]
+        assert kinds == [True, True, False], "what is not drawn costs its neighbours nothing"
     plain = Query(side, side, {"score_threshold": 0, "masks": None})
     assert len(model.postprocess([found] * 32, [plain] * 32)) == 32
