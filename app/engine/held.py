@@ -32,7 +32,7 @@ class Held:
             return None
         weights = files.choose(path)
         descriptors = [os.open(weights, os.O_RDONLY | os.O_CLOEXEC)]
-        beside = files.beside(weights)
+        beside = files.beside(weights, settings.model)
         try:
             descriptors.append(os.open(beside, os.O_RDONLY | os.O_CLOEXEC))
         except FileNotFoundError:

@@ -64,7 +64,6 @@ class OwnModel:
         self.result_key: str | None = "predictions"
         self.labels: tuple[str, ...] = ()
         self.input_spec = USUAL_INPUT
-        self.precision = "float32"
 
     def _has(self, name: str) -> bool:
         return getattr(self._made, name, None) is not None
@@ -103,14 +102,16 @@ class OwnModel:
         self._load(device, weights)
         with torch.inference_mode():
             self._warmup()
-        content = weights.content
-        if content is None and self._source:
-            content = self._source.read_bytes()
-        self.version = self._text("version", ascii_only=True) or version_of(content or b"")
+        self.version = self._text("version", ascii_only=True) or self._files_version(weights)
         self.name = self._text("name") or self._kind
-        self.precision = self._text("precision") or "float32"
         self.result_key = self._result_key()
         self._describe_input()
+
+    def _files_version(self, weights: Weights) -> str:
+        source = self._source.read_bytes() if self._source else b""
+        if weights.content is None:
+            return version_of(source)
+        return version_of(weights.content, weights.beside, source)
 
     def _text(self, name: str, *, ascii_only: bool = False) -> str:
         value = getattr(self._made, name, None) or ""
