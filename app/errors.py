@@ -18,6 +18,7 @@ Codes travel between the processes; only ``app.web`` turns them into HTTP. The t
 ``docs/reference/errors.md`` is generated from it and a test compares the two.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 
@@ -264,6 +265,8 @@ ALL: tuple[type[ServingError], ...] = (
 BY_CODE: dict[str, type[ServingError]] = {error.code: error for error in ALL}
 
 
-def from_code(code: str, message: str) -> ServingError:
+def from_code(code: str, message: str, details: Mapping[str, object] | None = None) -> ServingError:
     """Return the error that a code on the wire stands for; an unknown one is ``internal``."""
-    return BY_CODE.get(code, Internal)(message)
+    error = BY_CODE.get(code, Internal)(message)
+    error.details = dict(details or {})
+    return error

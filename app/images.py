@@ -18,6 +18,7 @@ from PIL import ExifTags, Image, TiffImagePlugin, WebPImagePlugin  # noqa: F401
 
 from app.errors import ClientError, ImageTooLarge, ImageUnreadable
 from app.input_spec import InputSpec
+from app.resize import crop_box, resized_size, working_bytes
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -96,13 +97,21 @@ def open_image(content: bytes, max_pixels: int, index: int | None = None) -> Ima
     return image
 
 
-def footprint(image: Image.Image) -> int:
-    """Return the bytes of pixels that decoding an opened image holds, for admission.
+def footprint(
+    image: Image.Image, spec: InputSpec, max_pixels: int, index: int | None = None
+) -> int:
+    """Return the bytes that ``to_input`` holds of an opened image, for admission.
 
     Pillow keeps RGB in four bytes, and no mode in more. While one that is not upright RGB is
     converted or turned, its source and its result are held together: twice as much for a moment.
+
+    Raises:
+        ImageTooLarge: as ``to_input``, which would hold nothing.
     """
-    return image.width * image.height * 4
+    _check_form(image, spec, max_pixels, index)
+    # Whether it has to be turned is known only when it is loaded.
+    working = max(working_bytes(size, spec) for size in (image.size, image.size[::-1]))
+    return 4 * image.width * image.height + working
 
 
 def to_input(
@@ -123,11 +132,7 @@ def to_input(
         ImageUnreadable: truncated or damaged.
         ImageTooLarge: too long and thin for the model, or to be resized.
     """
-    _check_aspect(image.size, spec.max_aspect, index)
-    if isinstance(spec.resize, int):
-        # A small limit must not refuse what the model itself enlarges.
-        limit = max(max_pixels, 4 * spec.resize**2)
-        _check_pixels(_resized_size(image.size, spec.resize), limit, index, "resized ")
+    _check_form(image, spec, max_pixels, index)
     with _unreadable("The image is truncated or damaged.", index):
         image.load()
         turn = _UPRIGHT.get(_orientation(image))
@@ -137,9 +142,9 @@ def to_input(
         size = image.size
         if spec.resize is not None:
             method = Image.Resampling[spec.interpolation.upper()]
-            image = image.resize(_resized_size(image.size, spec.resize), method)
+            image = image.resize(resized_size(image.size, spec.resize), method)
         if spec.crop is not None:
-            image = image.crop(_crop_box(image.size, spec.crop))
+            image = image.crop(crop_box(image.size, spec.crop))
         pixels = _to_array(image)
     return Decoded(pixels, size)
 
@@ -180,6 +185,14 @@ def _check_pixels(size: tuple[int, int], limit: int, index: int | None, what: st
             f"The {what}image has {width} x {height} pixels, more than the limit of {limit}.",
             **_details(index),
         )
+
+
+def _check_form(image: Image.Image, spec: InputSpec, max_pixels: int, index: int | None) -> None:
+    _check_aspect(image.size, spec.max_aspect, index)
+    if isinstance(spec.resize, int):
+        # A small limit must not refuse what the model itself enlarges.
+        limit = max(max_pixels, 4 * spec.resize**2)
+        _check_pixels(resized_size(image.size, spec.resize), limit, index, "resized ")
 
 
 def _check_aspect(size: tuple[int, int], limit: float | None, index: int | None) -> None:
@@ -241,24 +254,3 @@ def _to_8_bits(values: npt.NDArray[Any]) -> Pixels:
         floats = (floats / 2 - low / 2) / (span or 1)
     scaled: Pixels = np.rint(floats * 255).astype(np.uint8)
     return scaled
-
-
-def _resized_size(size: tuple[int, int], resize: int | tuple[int, int]) -> tuple[int, int]:
-    """Return (width, height) after torchvision's Resize, rounding included."""
-    if not isinstance(resize, int):
-        return resize[1], resize[0]
-    width, height = size
-    if width <= height:
-        return resize, int(resize * height / width)
-    return int(resize * width / height), resize
-
-
-def _crop_box(size: tuple[int, int], crop: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Return torchvision's centre crop as Pillow's box; Pillow fills what is outside with 0."""
-    width, height = size
-    # torchvision rounds half to even when it cuts and down when it pads.
-    left, top = (
-        -((wanted - have) // 2) if wanted > have else round((have - wanted) / 2)
-        for wanted, have in ((crop[1], width), (crop[0], height))
-    )
-    return left, top, left + crop[1], top + crop[0]

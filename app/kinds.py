@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+# Python reads more than anybody writes: 1_0, the digits of every script, spaces around.
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -21,10 +25,14 @@ class Kind:
     allowed: str
 
 
-def _bounded(convert: Callable[[str], float], low: float, high: float) -> Callable[[str], float]:
+def _bounded(
+    form: re.Pattern[str], convert: Callable[[str], float], low: float, high: float
+) -> Callable[[str], float]:
     def parse(text: str) -> float:
+        if not form.fullmatch(text):
+            raise ValueError(text)
         value = convert(text)
-        if not low <= value <= high:  # also refuses nan
+        if not low <= value <= high:
             raise ValueError(text)
         return value
 
@@ -37,12 +45,12 @@ def _range(low: float, high: float) -> str:
 
 def integer(low: int, high: float = math.inf) -> Kind:
     """Whole numbers."""
-    return Kind(_bounded(int, low, high), f"a whole number {_range(low, high)}")
+    return Kind(_bounded(_INTEGER, int, low, high), f"a whole number {_range(low, high)}")
 
 
 def number(low: float, high: float = math.inf) -> Kind:
     """Numbers, fractions included."""
-    return Kind(_bounded(float, low, high), f"a number {_range(low, high)}")
+    return Kind(_bounded(_NUMBER, float, low, high), f"a number {_range(low, high)}")
 
 
 def choice(*options: str) -> Kind:

@@ -65,7 +65,7 @@ _SWAPS = (1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 
 RESTART_CAUSES = (
     "signal", "exit", "hang", "silent", "load_failed", "load_timeout",
-    "stop_timeout", "bad_frame", "not_forked", OTHER,
+    "stop_timeout", "bad_frame", "not_forked", "not_computing", OTHER,
 )  # fmt: skip
 
 HTTP_REQUESTS = _counter(

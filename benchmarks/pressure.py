@@ -17,12 +17,15 @@ from benchmarks.house import house, swept, wait_ready
 from benchmarks.results import Pressed, Results
 from benchmarks.wire import request
 from tests.hostile import good_jpeg
+from tests.server import Server
 
 BODY = 15 << 20  # bytes: nearly MAX_BODY_MB
 CLASSIFIER = {"MODEL": "torchvision/resnet18", "WEIGHTS": "random"}
 # Its images travel as large as they are.
 DETECTOR = {"MODEL": "torchvision/ssdlite320_mobilenet_v3_large", "WEIGHTS": "random"}
 DIGITS = {"MODEL": "mnist"}
+_DURATION = "unbroken_http_request_duration_seconds"
+_OWN = ('count{route="/health"}', 'bucket{le="0.01",route="/health"}')
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ def _loads() -> Iterator[Load]:
     padded = small + bytes(BODY * 3 // 4 - len(small))
     for name, document in (
         ("one image", {"image": base64.b64encode(padded).decode()}),
-        ("32 images", {"images": [base64.b64encode(small + bytes(350_000)).decode()] * 32}),
+        ("32 images", {"images": [base64.b64encode(small + bytes(280_000)).decode()] * 32}),
     ):
         body = json.dumps(document).encode()
         yield Load(f"4 clients, 15 MB of base64 in JSON, {name}", 4,
@@ -88,8 +91,14 @@ def measure(folder: Path, seconds: float, wanted: str = "") -> list[Pressed]:
         with house(folder, {**load.model, "DEVICE": "cpu"}) as server:
             wait_ready(server)
             both = experiments.probe(server, load.clients, seconds, place)
-        found += [Pressed(load.name, probes) for probes in both]
+            answered, within = (_counted(server, series) for series in _OWN)
+        found += [Pressed(load.name, probes, answered, within) for probes in both]
     return found
+
+
+def _counted(server: Server, series: str) -> int:
+    text = server.get("/metrics").body.decode()
+    return int(float(text.partition(f"{_DURATION}_{series} ")[2].split()[0]))
 
 
 def main() -> None:

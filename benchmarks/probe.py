@@ -95,6 +95,9 @@ class Prober:
     def _end(self, line: Line, outcome: str) -> None:
         now = time.monotonic()
         kept = line is self._kept
+        if kept and not self._due:
+            self._due.append(now)
+            outcome = "closed while idle"
         began = self._due.popleft() if kept else self._new.pop(line)
         self.outcomes["kept" if kept else "new"].append((1000 * (now - began), outcome))
         if not kept or not outcome.isdigit():

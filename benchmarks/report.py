@@ -27,6 +27,7 @@ def markdown(measured: Results) -> str:
         "## Bare loops", _bare(measured),
         "## The server under closed-loop clients", _served(measured),
         "## /health under load, asked every 50 ms", _probes(measured),
+        "## /health under loads of every kind, asked every 50 ms", pressed(measured),
         "## Start-up", _starts(measured),
         "## Memory", _memory(measured),
         "## The server's own cost: mnist, 16 clients, a 4 KB JPEG", _cost(measured),
@@ -138,10 +139,11 @@ def pressed(measured: Results) -> str:
     rows = [
         (under.load, under.probes.line, len(under.probes.times_ms),
          *_three(under.probes.times_ms), _failures([under.probes.failures]),
-         f"{percentile(under.probes.late_ms, 0.99):.1f}")
+         f"{percentile(under.probes.late_ms, 0.99):.1f}",
+         f"{100 * under.within / under.answered:.1f} % of {under.answered}")
         for under in measured.pressed
     ]  # fmt: skip
-    return _table(("load", "connection", *_PROBE_COLUMNS), rows)
+    return _table(("load", "connection", *_PROBE_COLUMNS, "made within 10 ms"), rows)
 
 
 def _starts(measured: Results) -> str:

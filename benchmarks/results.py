@@ -72,10 +72,17 @@ class Probes:
 
 @dataclass(frozen=True)
 class Pressed:
-    """Probes under one of the loads of ``pressure``."""
+    """Probes under one of the loads of ``pressure``.
+
+    Args:
+        answered: how many the server counted itself.
+        within: of these, made within 10 ms of the probe's first byte by the server's own clock.
+    """
 
     load: str
     probes: Probes
+    answered: int
+    within: int
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from app import limits
 from app.engine import launcher
-from benchmarks import counting, experiments, machine, report
+from benchmarks import counting, experiments, machine, pressure, report
 from benchmarks.child import ROOT, Child
 from benchmarks.house import house, memory, roles, swept, wait_ready
 from benchmarks.results import Results, Round
@@ -95,6 +95,8 @@ def _measure(options: argparse.Namespace, folder: Path) -> Results:
                 server, 16, options.kills, photos
             )
     _measure_cost(options, folder, measured)
+    _progress("/health under loads of every kind")
+    measured.pressed = pressure.measure(folder, options.seconds)
     _progress("what metrics cost")
     measured.counting = counting.measure()
     return measured

@@ -8,6 +8,7 @@ each model: the large ones need all the memory.
 """
 
 import json
+import math
 import subprocess
 import sys
 import time
@@ -39,7 +40,8 @@ def page(results: dict[str, dict[str, object]]) -> str:
     """Return the page.
 
     Args:
-        results: of the models that were compared, by name.
+        results: of the models that were compared, by name; of one whose comparison crashed the
+            last line of what it said, as ``crashed``.
     """
     rows = [
         "| model | family | the image | compared | largest difference |",
@@ -47,11 +49,21 @@ def page(results: dict[str, dict[str, object]]) -> str:
     ]
     for name, family in FAMILY_OF.items():
         spec = registry.create(f"torchvision/{name}").input_spec
-        result = results.get(name)
-        outcome = f"{result['what']} | {result['difference']:.1e}" if result else "not run |"
+        outcome = _outcome(results.get(name))
         rows.append(f"| `{name}` | {family} | {words(spec)} | {outcome} |")
-    count = f"{len(FAMILY_OF)} models, {len(results)} of them compared.\n\n"
+    compared = sum("difference" in results.get(name, {}) for name in FAMILY_OF)
+    count = f"{len(FAMILY_OF)} models, {compared} of them compared.\n\n"
     return HEAD + count + "\n".join(rows) + "\n"
+
+
+def _outcome(result: dict[str, object] | None) -> str:
+    if result is None:
+        return "not run |"
+    return (
+        f"{result['what']} | {result['difference']:.1e}"
+        if "difference" in result
+        else "the comparison crashed |"
+    )
 
 
 def main(arguments: list[str]) -> int:
@@ -67,14 +79,15 @@ def main(arguments: list[str]) -> int:
         command = [sys.executable, "-W", "ignore", "-m", "tests.models_page", "--one", name]
         done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
         if done.returncode:
-            failed.append(name)
             print(name, done.stderr[-800:], file=sys.stderr)
-            continue
-        results[name] = json.loads(done.stdout.splitlines()[-1])
+            # What was found before says nothing of today's code.
+            results[name] = {"crashed": done.stderr.strip().rpartition("\n")[2]}
+        else:
+            results[name] = json.loads(done.stdout.splitlines()[-1])
         RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(json.dumps(results, indent=1))
         print(name, results[name], f"{time.monotonic() - began:.0f} s", flush=True)
-        if results[name]["difference"] > TOLERANCE:
+        if not results[name].get("difference", math.inf) <= TOLERANCE:  # nan neither
             failed.append(name)
     PAGE.write_text(page(results))
     return 1 if failed else 0

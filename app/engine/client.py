@@ -52,7 +52,7 @@ class EngineClient:
         self._links: dict[str, Link[Request]] = {}
         self._admission = Admission()
         self._hello: dict[str, Any] = {}
-        self._spec = InputSpec()  # of the model in ``_hello``
+        self._spec = InputSpec()  # of the model in ``_hello``; see ``_follow_model``
         self._greeted = Event()
         self._informed = Event()  # by the supervisor, once
         self._waiting: deque[Request] = deque()
@@ -77,6 +77,7 @@ class EngineClient:
 
     def describe(self) -> dict[str, Any]:
         """Return what a person would ask, for ``/status``."""
+        self._follow_model()
         admission = self._admission
         return {
             "model": self._hello.get("model"), "version": self._hello.get("version"),
@@ -125,6 +126,7 @@ class EngineClient:
                 raise errors.ModelLoading(f"the model is not ready yet: {health.reason}")
             if not self._greeted.wait(timeout=max(0.0, deadline - time.monotonic())):
                 raise errors.DeadlineExceeded("no engine was ready in time")
+        self._follow_model()
         return self._spec
 
     @property
@@ -191,6 +193,13 @@ class EngineClient:
 
     # ---- requests and links
 
+    def _follow_model(self) -> None:
+        """Take the model from the newest engine that takes work; without one, the last stays."""
+        serving = [link for link in self._links.values() if link.takes_work]
+        if serving:
+            newest = max(serving, key=lambda link: link.generation)
+            self._hello, self._spec = newest.hello, newest.spec or InputSpec()
+
     def _dispatch(self, request: Request) -> None:
         ready = [link for link in self._links.values() if link.takes_work]
         if not ready:
@@ -217,8 +226,7 @@ class EngineClient:
 
     def _heard(self, link: Link[Request], frame: Frame) -> None:
         if frame.type is Type.HELLO:
-            if link.takes_work:  # not one that retires: its model is the old one
-                self._hello, self._spec = frame.head, link.spec or InputSpec()
+            self._follow_model()
             self._greeted.set()
             waiting, self._waiting = self._waiting, deque()
             for request in waiting:
@@ -233,7 +241,9 @@ class EngineClient:
     def _answered(self, link: Link[Request], request: Request, frame: Frame) -> None:
         if frame.type is Type.FAILED:
             link.cancel(request)
-            request.done.set_exception(errors.from_code(frame.head["code"], frame.head["message"]))
+            head = frame.head
+            error = errors.from_code(head["code"], head["message"], head.get("details"))
+            request.done.set_exception(error)
             return
         if request.note(frame.id, bytes(frame.payload), frame.head):
             request.done.set(request.answer(link.hello))
@@ -265,6 +275,10 @@ class EngineClient:
         paths = {engine["path"] for engine in self._engines}
         self._named_at = {path: at for path, at in self._named_at.items() if path in paths}
         self._informed.set()
+        for path, link in self._links.items():
+            # A child that the model forked may hold a dead engine's end of the connection open.
+            if path not in paths:
+                link.hang_up()
         self._connect()
 
     def _connect(self) -> None:

@@ -15,7 +15,7 @@ from app.engine.batcher import Batcher, Item
 from app.engine.channel import Channel
 from app.engine.deep_check import DeepCheck
 from app.engine.protocol import Frame, Type
-from app.engine.runner import DeviceLost, Pixels, Runner
+from app.engine.runner import DeviceLost, Pixels, Result, Runner
 from app.metrics import Counts
 from app.models.interface import Query
 
@@ -116,6 +116,9 @@ class Compute:
             results = runner.run([
                 Pixels(item.shape, item.payload, Query(*item.size, item.options)) for item in batch
             ])  # fmt: skip
+        except errors.ClientError as error:  # the request is at fault, and the model well
+            self._answer_failed(runner, deep, batch, error)
+            return
         except errors.ServingError as error:
             logs.event("batch_failed", level=logging.ERROR, error=error, images=len(batch))
             deep.hasten(time.monotonic())
@@ -128,15 +131,19 @@ class Compute:
         self._answer(batch, results, began, time.monotonic() - began)
 
     def _answer(
-        self, batch: list[Item[Key]], results: list[bytes], began: float, seconds: float
+        self, batch: list[Item[Key]], results: list[Result], began: float, seconds: float
     ) -> None:
         milliseconds = round(1000 * seconds, 3)
         answers: dict[Channel, list[Frame]] = {}
         for item, result in zip(batch, results, strict=True):
             channel, number = item.key
+            frames = answers.setdefault(channel, [])
+            if isinstance(result, errors.ClientError):
+                frames.append(_failed(number, result))
+                continue
             head = {"queue_ms": round(1000 * (began - item.queued_at), 3),
                     "inference_ms": milliseconds, "batch": len(batch)}  # fmt: skip
-            answers.setdefault(channel, []).append(Frame(Type.RESULT, number, head, result))
+            frames.append(Frame(Type.RESULT, number, head, result))
         for channel, frames in answers.items():
             channel.send(*frames)  # one system call a worker: the next batch waits for it
         with self._changed:
@@ -162,4 +169,9 @@ def _end_with(error: DeviceLost) -> NoReturn:
 
 def _reply_error(item: Item[Key], error: errors.ServingError) -> None:
     channel, number = item.key
-    channel.send(Frame(Type.FAILED, number, {"code": error.code, "message": error.message}))
+    channel.send(_failed(number, error))
+
+
+def _failed(number: int, error: errors.ServingError) -> Frame:
+    head = {"code": error.code, "message": error.message, "details": error.details}
+    return Frame(Type.FAILED, number, head)

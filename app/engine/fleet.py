@@ -110,8 +110,9 @@ class Fleet:
         self._generation += 1
         name = f"engine-{slot.device}-{self._generation}.sock"
         path = str(Path(self._settings.state_dir, name))
-        order = Order(slot.device, self._generation, path, weights.names if weights else ())
-        control = Channel(self._launcher.spawn(order, weights.descriptors if weights else ()))
+        files = weights or Held((), ())
+        order = Order(slot.device, self._generation, path, files.names, files.has_source)
+        control = Channel(self._launcher.spawn(order, files.descriptors))
         self._selector.register(control, selectors.EVENT_READ, control)
         now = time.monotonic()
         return Engine(order, control, started_at=now, heard_at=now)

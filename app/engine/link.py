@@ -121,8 +121,12 @@ class Link(Generic[Record]):
 
     def _leave_if_done(self) -> None:
         if self._retired and not self._flying:
-            with contextlib.suppress(OSError):  # gone already: the reader sees the end as well
-                self._sock.shutdown(socket.SHUT_RDWR)
+            self.hang_up()
+
+    def hang_up(self) -> None:
+        """Have the reader come to the end, after what has arrived already."""
+        with contextlib.suppress(OSError):  # gone already: the reader sees the end as well
+            self._sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> list[Record]:
         """Close, and return the records that were not answered, each once, in order."""

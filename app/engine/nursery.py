@@ -27,6 +27,7 @@ from app.settings import Settings
 def main(descriptor: int) -> NoReturn:
     """Fork an engine for every SPAWN until the supervisor is gone."""
     settings = Settings.read()
+    _keep_output_for_the_log()
     logs.configure(settings.log_level, settings.log_format, "nursery")
     sys.stdout = sys.stderr  # what a library or a model prints is no log line of ours
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -41,6 +42,17 @@ def main(descriptor: int) -> NoReturn:
         for frame in decoder.feed(chunk):
             if frame.type is Type.SPAWN:
                 _spawn(Order(**frame.head), settings, descriptors, line)
+
+
+def _keep_output_for_the_log() -> None:
+    """Have what native code and child processes write to descriptor 1 go where errors go.
+
+    The supervisor makes log lines of it. A terminal is left alone, as for errors (app.stderr).
+    """
+    if os.isatty(1):
+        return
+    sys.stdout = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="backslashreplace")
+    os.dup2(2, 1)
 
 
 def _spawn(order: Order, settings: Settings, descriptors: list[int], line: socket.socket) -> None:
@@ -60,9 +72,20 @@ def _live(order: Order, settings: Settings, descriptors: list[int]) -> int:
     control = socket.socket(fileno=descriptors[0])
     try:
         return EngineProcess(order, settings, control, descriptors[1:]).run()
-    except Exception as error:  # noqa: BLE001  a fork must not run on into its parent's code
+    except SystemExit as error:
+        # Its usual way out would wait for the threads of the model, and the engine seem alive.
+        logs.event("model_exited", level=logging.CRITICAL, error=error)
+        return exit_code(error)
+    except BaseException as error:  # noqa: BLE001  a fork must not run on into its parent's code
         logs.event("engine_defect", level=logging.CRITICAL, error=error)
         return 70
+
+
+def exit_code(error: SystemExit) -> int:
+    """Return what Python would end with."""
+    if error.code is None:
+        return 0
+    return error.code & 0xFF if isinstance(error.code, int) else 1
 
 
 if __name__ == "__main__":

@@ -13,9 +13,11 @@ class Order:
         generation: unique in the life of the supervisor.
         path: Unix socket to listen on once ready.
         files: names of the open files that come with it, the weights first.
+        has_source: whether the code of the user's own class comes behind them.
     """
 
     device: str
     generation: int
     path: str
     files: Sequence[str] = ()
+    has_source: bool = False

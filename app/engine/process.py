@@ -48,6 +48,7 @@ class EngineProcess:
         self._order = order
         self._settings = settings
         self._files = files
+        self._computing = threading.current_thread()
         self._stage = Stage.LOADING
         self._entering = threading.Lock()  # what is entered first must be told first
         self._compute = Compute()
@@ -62,7 +63,7 @@ class EngineProcess:
         self._exchange.start()
         try:
             prepared = self._prepare()
-        except Exception as error:  # noqa: BLE001  whatever it is, it is why there is no model
+        except BaseException as error:  # noqa: BLE001  whatever it is, it is why there is no model
             self._fail(error)
             return 1
         self._compute.run(*prepared, lambda: self._exchange.connected)
@@ -74,7 +75,7 @@ class EngineProcess:
     def _prepare(self) -> tuple[Runner, DeepCheck]:
         settings = self._settings
         self._enter(Stage.LOADING)
-        model = registry.create(settings.model)
+        model = registry.create(settings.model, self._read_source())
         runner = Runner(model, self._order.device, settings.max_batch, settings.engines)
         runner.load(self._read_weights())
         self._enter(Stage.WARMING)
@@ -110,11 +111,14 @@ class EngineProcess:
         return runner, deep
 
     def _read_weights(self) -> Weights:
-        # New descriptions of the same files: the supervisor's have one offset for all engines.
-        found = [Path(f"/proc/self/fd/{descriptor}").read_bytes() for descriptor in self._files]
+        names = self._order.files
+        found = [_content(descriptor) for _, descriptor in zip(names, self._files, strict=False)]
         content, beside = (*found, None, None)[:2]
-        filename = self._order.files[0] if found else ""
+        filename = names[0] if found else ""
         return Weights(content, filename, self._settings.weights, beside)
+
+    def _read_source(self) -> bytes | None:
+        return _content(self._files[-1]) if self._order.has_source else None
 
     def _enter(self, stage: Stage, cause: str = "", *, wrong_setting: bool = False) -> None:
         with self._entering:
@@ -124,7 +128,7 @@ class EngineProcess:
                     "wrong_setting": wrong_setting, "hello": self._hello.head}  # fmt: skip
             self._exchange.control.send(Frame(Type.STAGE, head=head))
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, error: BaseException) -> None:
         wrong = isinstance(error, registry.WrongSetting)
         known = wrong or isinstance(error, LoadError | WeightsError)
         if not known or (error.__cause__ and not isinstance(error, WeightsError)):
@@ -144,7 +148,8 @@ class EngineProcess:
         reading = self._gpu.reading(now) if self._gpu else None
         self._judge(reading)
         return {"stage": self._stage, "queue": len(self._compute), "batch_age": round(age, 3),
-                "memory_mb": limits.resident_mb(), "gpu": gpu.to_state(reading),
+                "computing": self._computing.is_alive(), "memory_mb": limits.resident_mb(),
+                "gpu": gpu.to_state(reading),
                 "deep_check": self._deep.state() if self._deep else None}  # fmt: skip
 
     def _judge(self, reading: gpu.Reading | None) -> None:
@@ -202,3 +207,8 @@ class EngineProcess:
             os._exit(0)  # nothing was admitted; a load cannot be interrupted otherwise
         self._stage = Stage.RETIRING
         self._compute.stop()
+
+
+def _content(descriptor: int) -> bytes:
+    # A new description of the same file: the supervisor's has one offset for all engines.
+    return Path(f"/proc/self/fd/{descriptor}").read_bytes()

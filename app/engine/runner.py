@@ -23,6 +23,10 @@ GOLDEN_SEED = 20
 GOLDEN_VALUES = 4096  # of larger outputs every so-many-th counts
 
 
+# Of one image: its JSON, or why it cannot be answered as asked.
+Result = bytes | errors.ClientError
+
+
 class LoadError(Exception):
     """The model cannot serve; the sentence is what ``/health`` shows."""
 
@@ -121,7 +125,7 @@ class Runner:
     def _timed_full_batch(self) -> float:
         try:
             return self._timed(self.max_batch)
-        except errors.OutOfMemory:
+        except (errors.OutOfMemory, errors.InvalidParameter):  # or more than a batch may draw
             if self.max_batch == 1:
                 raise
             return math.inf
@@ -139,7 +143,9 @@ class Runner:
             LoadError: the answer is none.
         """
         try:
-            self.run([self.sample()])
+            [result] = self.run([self.sample()])
+            if isinstance(result, errors.ClientError):
+                raise result
         except errors.ServingError as error:
             raise LoadError(f"the self-test failed: {error.message}") from error
 
@@ -180,8 +186,8 @@ class Runner:
         allocated = torch.cuda.memory_allocated(self.device) / MIB
         return Pool(round(reserved, 1), round(reserved - allocated, 1))
 
-    def run(self, images: Sequence[Pixels]) -> list[bytes]:
-        """Return the JSON of one result an image, in order.
+    def run(self, images: Sequence[Pixels]) -> list[Result]:
+        """Return one result an image, in order.
 
         Args:
             images: all of one shape, unless the model takes a list.
@@ -189,6 +195,7 @@ class Runner:
         Raises:
             app.errors.OutOfMemory: the device has not the memory for this batch.
             app.errors.ModelError: the model raised, or returned what cannot be answered.
+            app.errors.ClientError: the model says so of one image, and not which.
             DeviceLost: only another process can answer.
         """
         with _translated_errors(self.device, len(images)):
@@ -197,7 +204,7 @@ class Runner:
                 raise errors.ModelError(
                     f"the model returned {len(results)} results for {len(images)} images"
                 )
-            return [_to_json(result) for result in results]
+            return [_to_result(result) for result in results]
 
     @torch.inference_mode()
     def _answer(self, images: Sequence[Pixels]) -> Sequence[object]:
@@ -235,7 +242,8 @@ def _translated_errors(device: torch.device, images: int) -> Iterator[None]:
     """Turn what a model raises into what the engine can act on."""
     try:
         yield
-    except errors.ServingError:
+    except errors.ServingError as error:
+        _check_portable(error)
         raise
     except torch.OutOfMemoryError as error:
         if device.type == "cuda":
@@ -248,6 +256,17 @@ def _translated_errors(device: torch.device, images: int) -> Iterator[None]:
         raise errors.ModelError(
             f"the model raised {type(error).__name__}; the server's log has the traceback"
         ) from error
+
+
+def _to_result(result: object) -> Result:
+    if isinstance(result, errors.ClientError):
+        _check_portable(result)
+        return result
+    return _to_json(result)
+
+
+def _check_portable(error: errors.ServingError) -> None:
+    _to_json([error.message, error.details])  # both travel to the client
 
 
 def _to_json(result: object) -> bytes:

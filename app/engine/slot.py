@@ -49,6 +49,7 @@ class Engine:
         started_at: monotonic seconds.
         heard_at: monotonic seconds of its last message.
         batch_age: how long its running batch had taken then.
+        computing: whether the thread that computes was alive then.
         pid: 0 until it has spoken.
         version: of its weights, once ready.
         cause: why its load failed, in words; why it is degraded, in one.
@@ -69,6 +70,7 @@ class Engine:
     heard_at: float
     stage: Stage = Stage.LOADING
     batch_age: float = 0.0
+    computing: bool = True
     pid: int = 0
     version: str = ""
     cause: str = ""
@@ -97,6 +99,8 @@ class Engine:
         """Return why the engine must be killed now, or an empty string."""
         if now > self.leave_by:
             return "stop_timeout"
+        if not self.computing:
+            return "not_computing"
         if not self.was_ready:
             return "load_timeout" if now - self.started_at > load_seconds else ""
         # A batch that was frozen with the container has aged without running.
@@ -111,6 +115,7 @@ class Engine:
         """Note what a beat says of it."""
         self.beat = head
         self.batch_age, self.gpu = head["batch_age"], head["gpu"]
+        self.computing = head["computing"]
         self.host.note(head["memory_mb"], was_ready=self.was_ready)
         if self.gpu:
             self.device.note(self.gpu["reserved_mb"], was_ready=self.was_ready)

@@ -3,6 +3,8 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 Grid = Sequence[Sequence[float]]
 Point = tuple[float, float]
 Edge = tuple[int, int, int, int]  # a cell's side: row and column of its two ends
@@ -20,11 +22,10 @@ def outline(grid: Grid, level: float) -> list[Point]:
         empty if nothing reaches the level. Holes are left out.
     """
     neighbours: dict[Edge, list[Edge]] = defaultdict(list)
-    for row in range(len(grid) - 1):
-        for column in range(len(grid[0]) - 1):
-            for one, other in _segments(grid, level, row, column):
-                neighbours[one].append(other)
-                neighbours[other].append(one)
+    for row, column in _mixed(grid, level):
+        for one, other in _segments(grid, level, row, column):
+            neighbours[one].append(other)
+            neighbours[other].append(one)
     loops = [[_crossing(grid, level, edge) for edge in loop] for loop in _loops(neighbours)]
     return max(loops, key=area, default=[])
 
@@ -36,13 +37,22 @@ def area(points: Sequence[Point]) -> float:
     return abs(twice) / 2
 
 
+def _mixed(grid: Grid, level: float) -> list[list[int]]:
+    """Return row and column of the cells that the outline crosses, few of all there are."""
+    above = np.asarray(grid) >= level
+    reaching = sum(
+        part.astype(np.int8)
+        for part in (above[:-1, :-1], above[:-1, 1:], above[1:, :-1], above[1:, 1:])
+    )
+    places: list[list[int]] = np.argwhere((reaching > 0) & (reaching < 4)).tolist()
+    return places
+
+
 def _segments(grid: Grid, level: float, row: int, column: int) -> Iterator[tuple[Edge, Edge]]:
-    """Yield the pairs of a cell's sides that the outline joins."""
+    """Yield the pairs of a cell's sides that the outline joins, where it crosses the cell."""
     corners = [(row, column), (row, column + 1), (row + 1, column + 1), (row + 1, column)]
     values = [grid[y][x] for y, x in corners]
     above = [value >= level for value in values]
-    if all(above) or not any(above):
-        return
     sides: list[Edge] = [
         min((*corners[i], *corners[i - 3]), (*corners[i - 3], *corners[i])) for i in range(4)
     ]

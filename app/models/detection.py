@@ -9,8 +9,10 @@ from torchvision.models import WeightsEnum
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.transforms.functional import convert_image_dtype
 
+from app import errors
 from app.input_spec import InputSpec, Option
 from app.models import masks, zoo
+from app.models.budget import check_batch
 from app.models.interface import Query, Weights
 
 SCORE_THRESHOLD = 0.5
@@ -119,16 +121,21 @@ class TorchvisionDetector:
 
     def postprocess(
         self, outputs: list[dict[str, Tensor]], queries: Sequence[Query]
-    ) -> Sequence[dict[str, Any]]:
-        """Return the regions of each image in pixels of the image as posted."""
-        return [self._answer(found, query) for found, query in zip(outputs, queries, strict=True)]
+    ) -> Sequence[dict[str, Any] | errors.InvalidParameter]:
+        """Return the regions of each image in pixels of the image as posted, or why not."""
+        sure = [_sure(found, query) for found, query in zip(outputs, queries, strict=True)]
+        check_batch(_cost(kept, query) for kept, query in zip(sure, queries, strict=True))
+        return [self._answer(kept, query) for kept, query in zip(sure, queries, strict=True)]
 
-    def _answer(self, found: dict[str, Tensor], query: Query) -> dict[str, Any]:
-        # torchvision sorts by score, but for classes that it treats apart.
-        kept = {
-            name: tensor[found["scores"] >= query.options["score_threshold"]].cpu()
-            for name, tensor in found.items()
-        }
+    def _answer(
+        self, kept: dict[str, Tensor], query: Query
+    ) -> dict[str, Any] | errors.InvalidParameter:
+        try:
+            return self._regions(kept, query)
+        except errors.InvalidParameter as error:
+            return error
+
+    def _regions(self, kept: dict[str, Tensor], query: Query) -> dict[str, Any]:
         rows = zip(
             kept["labels"].tolist(), kept["scores"].tolist(), kept["boxes"].tolist(), strict=True
         )
@@ -155,3 +162,14 @@ class TorchvisionDetector:
              "score": round(score, _DECIMALS)}
             for name, (x, y, _), score in zip(self.keypoint_names, points, scores, strict=True)
         ]  # fmt: skip
+
+
+def _sure(found: dict[str, Tensor], query: Query) -> dict[str, Tensor]:
+    # torchvision sorts by score, but for classes that it treats apart.
+    kept = found["scores"] >= query.options["score_threshold"]
+    return {name: tensor[kept].cpu() for name, tensor in found.items()}
+
+
+def _cost(kept: dict[str, Tensor], query: Query) -> int:
+    form = query.options.get("masks")
+    return masks.cost(form, kept["masks"], kept["boxes"]) if form else 0

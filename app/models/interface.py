@@ -87,10 +87,14 @@ class Model(Protocol):
     def postprocess(self, outputs: Any, queries: Sequence[Query]) -> Sequence[Any]:
         """Return one JSON value per image, in order.
 
+        For an image that cannot be answered as asked, it is an ``app.errors.ClientError``, such as
+        ``InvalidParameter(words, parameter=name)``.
+
         Args:
             outputs: what ``predict`` returned.
             queries: one per image.
 
         Raises:
-            app.errors.ClientError: an image cannot be answered as asked.
+            app.errors.ClientError: the same; then each half of the batch runs again, until it is
+                known of which image it was said.
         """

@@ -21,9 +21,19 @@ from app.models.contour import outline
 
 Raster = npt.NDArray[np.bool_]
 THRESHOLD = 0.5
-# Pixels inside the boxes of one image, all regions together: what a batch may spend on drawing.
+# Pixels inside the boxes of one image, all regions together.
 MAX_DRAWN = 64_000_000
+POLYGON = 200_000  # pixels that are drawn in the time of one outline
+_PIECE = 1 << 20  # pixels looked at together for run lengths
 _PADDING = 1
+
+
+def cost(form: str, grids: Tensor, boxes: Tensor) -> int:
+    """Return how many pixels ``draw`` has to draw; outlines count as some."""
+    if form == "polygon":
+        return POLYGON * len(boxes)
+    scale = 1 + 2 * _PADDING / grids.shape[-1]
+    return sum(map(_area, expand_boxes(boxes, scale).to(torch.int64).tolist()))
 
 
 def draw(
@@ -47,7 +57,7 @@ def draw(
         for grid, box in zip(padded, corners, strict=True):
             yield {"polygon": _polygon(grid[0], box, width, height)}
         return
-    area = sum((x2 - x1 + 1) * (y2 - y1 + 1) for x1, y1, x2, y2 in corners)
+    area = sum(map(_area, corners))
     if area > MAX_DRAWN:
         raise errors.InvalidParameter(
             f"masks={form}: the {len(corners)} regions have {area} pixels and {MAX_DRAWN} are "
@@ -60,6 +70,11 @@ def draw(
             yield {"mask": run_lengths(raster, left, top, width, height)}
         else:
             yield {"mask": {"png": _png(raster), "left": left, "top": top}}
+
+
+def _area(corners: list[int]) -> int:
+    x1, y1, x2, y2 = corners
+    return (x2 - x1 + 1) * (y2 - y1 + 1)
 
 
 def _raster(grid: Tensor, box: list[int], width: int, height: int) -> tuple[Raster, int, int]:
@@ -108,13 +123,10 @@ def run_lengths(raster: Raster, left: int, top: int, width: int, height: int) ->
         width: of the whole.
         height: of the whole.
     """
-    rows, columns = raster.shape
-    # Column by column, with an empty row above and below so that every run begins and ends.
-    framed = np.zeros((columns, rows + 2), np.int8)
-    framed[:, 1:-1] = raster.T
-    change = np.diff(framed, axis=1)
-    where = (np.arange(columns)[:, None] + left) * height + np.arange(rows + 1) + top
-    begins, ends = where[change == 1], where[change == -1]
+    changes = [np.empty(0, np.int64), *_changes(raster)]
+    columns, rows = np.divmod(np.concatenate(changes), raster.shape[0] + 1)
+    where = (columns + left) * height + rows + top
+    begins, ends = where[::2], where[1::2]
     # A run that reaches the foot of its column may go on at the head of the next.
     joined = begins[1:] == ends[:-1]
     begins = begins[np.concatenate(([True], ~joined))] if len(begins) else begins
@@ -126,6 +138,18 @@ def run_lengths(raster: Raster, left: int, top: int, width: int, height: int) ->
     if counts[-1] == 0 and len(counts) > 1:
         counts = counts[:-1]
     return {"size": [height, width], "counts": _compressed(counts)}
+
+
+def _changes(raster: Raster) -> Iterator[npt.NDArray[np.int64]]:
+    """Yield where, column by column, runs begin and end in turn; a column has a row more."""
+    rows, columns = raster.shape
+    step = max(1, _PIECE // (rows + 1))
+    for first in range(0, columns, step):
+        piece = raster[:, first : first + step].T
+        # With an empty row above and below every run begins and ends.
+        framed = np.zeros((len(piece), rows + 2), np.bool_)
+        framed[:, 1:-1] = piece
+        yield np.flatnonzero(framed[:, 1:] != framed[:, :-1]) + first * (rows + 1)
 
 
 def _compressed(counts: npt.NDArray[np.int64]) -> str:

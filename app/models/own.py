@@ -39,14 +39,15 @@ class OwnModel:
 
     Args:
         setting: MODEL.
+        source: the content of that file, where it is held.
 
     Raises:
         WrongSetting: there is no such class, or it lacks what a model must have.
     """
 
-    def __init__(self, setting: str) -> None:
+    def __init__(self, setting: str, source: bytes | None = None) -> None:
         self._setting = setting
-        self._made, self._source = lookup.build(setting)
+        self._made, self._source = lookup.build(setting, source)
         self._kind = type(self._made).__name__
         for name in ("load", "predict"):
             if not hasattr(self._made, name):
@@ -108,10 +109,9 @@ class OwnModel:
         self._describe_input()
 
     def _files_version(self, weights: Weights) -> str:
-        source = self._source.read_bytes() if self._source else b""
         if weights.content is None:
-            return version_of(source)
-        return version_of(weights.content, weights.beside, source)
+            return version_of(self._source)
+        return version_of(weights.content, weights.beside, self._source)
 
     def _text(self, name: str, *, ascii_only: bool = False) -> str:
         value = getattr(self._made, name, None) or ""

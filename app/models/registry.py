@@ -2,7 +2,7 @@
 
 import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from app.models.interface import Model
@@ -33,28 +33,37 @@ def weights_path(model: str, model_path: str | None) -> Path | None:
     return Path(model_path) if model_path else _BUNDLED.get(model)
 
 
+def source_path(model: str) -> Path | None:
+    """Return the file that a user's own class is written in, where MODEL names one."""
+    place = model.rpartition(":")[0]
+    return Path(place) if place.endswith(".py") else None
+
+
 def preload(name: str) -> None:
     """Import what a model of ours needs, before the fork; a user's module is left to the engine."""
     importlib.import_module(_place(name)[0].partition(":")[0])
 
 
-def create(name: str) -> "Model":
+def create(name: str, source: bytes | None = None) -> "Model":
     """Return the model that MODEL names, not yet loaded.
 
     Args:
         name: ``mnist``, ``torchvision/NAME``, ``exported``, ``path/to/file.py:Class`` or
             ``package.module:Class``.
+        source: the content of that file, where it is held; else it is read.
 
     Raises:
         WrongSetting: there is none, or it cannot be served; the sentence says why.
     """
     place, arguments = _place(name)
+    if source is not None:
+        arguments = [*arguments, source]
     module_name, _, class_name = place.partition(":")
     model: Model = getattr(importlib.import_module(module_name), class_name)(*arguments)
     return model
 
 
-def _place(name: str) -> tuple[str, list[str]]:
+def _place(name: str) -> tuple[str, list[Any]]:
     """Return where the model's class is, and what it is constructed with."""
     if ":" in name:
         return _OWN, [name]

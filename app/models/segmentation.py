@@ -14,6 +14,7 @@ from torchvision.models import WeightsEnum
 
 from app.input_spec import InputSpec
 from app.models import zoo
+from app.models.budget import check_batch
 from app.models.interface import Query, Weights
 
 # Longer images would take more than twice as long as the sample that the warm-up measures.
@@ -69,6 +70,7 @@ class TorchvisionSegmenter:
 
     def postprocess(self, outputs: Tensor, queries: Sequence[Query]) -> Sequence[dict[str, Any]]:
         """Return each image's class map, as large as it was posted."""
+        check_batch(query.width * query.height for query in queries)
         maps = outputs.argmax(dim=1).to(torch.uint8).cpu().numpy()
         return [self._answer(ids, query) for ids, query in zip(maps, queries, strict=True)]
 

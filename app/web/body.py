@@ -12,11 +12,11 @@ from multipart import MultipartError, MultipartSegment, PushMultipartParser
 
 from app import errors
 from app.settings import Settings
+from app.web.gather import gather
 from app.web.json_body import JsonBody
 
 FIELDS = ("images", "image", "file")
 _CHUNK = 1 << 20
-_PIECE = 1 << 18
 _MAX_FIELDS = 16  # beside the images: forms carry a few words of their own
 
 
@@ -43,8 +43,8 @@ def announced(request: Request, settings: Settings) -> int:
     return limit if length is None else length
 
 
-def read(request: Request, settings: Settings, deadline: float) -> bytes:
-    """Return the whole body.
+def read(request: Request, settings: Settings, deadline: float) -> list[bytes]:
+    """Return the whole body, in the pieces in which it was read.
 
     Raises:
         app.errors.BodyTooLarge: found while reading.
@@ -53,17 +53,19 @@ def read(request: Request, settings: Settings, deadline: float) -> bytes:
     """
     limit = settings.max_body_mb << 20
     expected = request.content_length
-    content = bytearray()
+    pieces = []
+    size = 0
     with gevent.Timeout(max(0.0, deadline - time.monotonic()), False):
         for chunk in _chunks(request.environ["wsgi.input"]):
-            content += chunk
-            if len(content) > limit:
+            pieces.append(chunk)
+            size += len(chunk)
+            if size > limit:
                 raise errors.BodyTooLarge(
                     f"the body is larger than MAX_BODY_MB={settings.max_body_mb}"
                 )
-        if expected is not None and len(content) < expected:
-            raise errors.MalformedBody(f"the body ended after {len(content)} of {expected} bytes")
-        return bytes(content)
+        if expected is not None and size < expected:
+            raise errors.MalformedBody(f"the body ended after {size} of {expected} bytes")
+        return pieces
     raise errors.BodyTimeout(
         f"the body did not arrive within {settings.request_timeout_seconds:g} s"
     )
@@ -79,11 +81,11 @@ def _chunks(stream: Any) -> Iterator[bytes]:
         raise errors.MalformedBody(f"the body broke off: {error}") from error
 
 
-def images_of(content: bytes, kind: str, boundary: str, max_images: int) -> Posted:
+def images_of(pieces: list[bytes], kind: str, boundary: str, max_images: int) -> Posted:
     """Return the image files of a body. Touches nothing else: a native thread may run it.
 
     Args:
-        content: the whole body.
+        pieces: the body's, none of them empty.
         kind: its media type, without parameters.
         boundary: the parameter of multipart, or empty.
         max_images: MAX_IMAGES.
@@ -92,13 +94,13 @@ def images_of(content: bytes, kind: str, boundary: str, max_images: int) -> Post
         app.errors.ClientError: each way in which it can be wrong.
     """
     if kind == "multipart/form-data":
-        files = _multipart(content, boundary, max_images)
+        files = _multipart(pieces, boundary, max_images)
         posted = Posted(files, len(files) > 1)
     elif kind == "application/json":
-        posted = _json(content, max_images)
+        posted = _json(gather(pieces), max_images)
     elif kind.startswith("image/") or kind == "application/octet-stream":
-        posted = Posted([content] if content else [], False)
-    elif not content:
+        posted = Posted([gather(pieces)] if pieces else [], False)
+    elif not pieces:
         raise errors.NoImage("the request has no body; send an image")
     else:
         raise errors.UnsupportedMediaType(
@@ -117,8 +119,8 @@ def _check_count(images: int, max_images: int) -> None:
         raise errors.TooManyImages(f"{images} images; MAX_IMAGES allows {max_images}")
 
 
-def _multipart(content: bytes, boundary: str, max_images: int) -> list[bytes]:
-    if not content:
+def _multipart(pieces: list[bytes], boundary: str, max_images: int) -> list[bytes]:
+    if not pieces:
         return []
     if not boundary:
         raise errors.MalformedMultipart("the Content-Type names no boundary")
@@ -129,25 +131,24 @@ def _multipart(content: bytes, boundary: str, max_images: int) -> list[bytes]:
         with PushMultipartParser(
             boundary, max_segment_count=max_images + 1 + _MAX_FIELDS
         ) as parser:
-            for event in _events(parser, content):
+            for event in _events(parser, pieces):
                 if isinstance(event, MultipartSegment):
                     part = [] if event.name in FIELDS else None
                 elif event and part is not None:
                     part.append(bytes(event))
                 elif event is None and part is not None:
-                    files.append(b"".join(part))
+                    files.append(gather(part))
                     part = None
     except MultipartError as error:
         raise errors.MalformedMultipart(f"the multipart body is broken: {error}") from error
     return files
 
 
-def _events(parser: PushMultipartParser, content: bytes) -> Iterator[Any]:
-    """Feed the parser piece by piece: it copies what it gets, and keeps the GIL meanwhile."""
-    for start in range(0, len(content), _PIECE):
+def _events(parser: PushMultipartParser, pieces: list[bytes]) -> Iterator[Any]:
+    for piece in pieces:
         if parser.closed:
             return  # what comes after the end does not count (RFC 2046, 5.1.1)
-        yield from parser.parse(content[start : start + _PIECE])
+        yield from parser.parse(piece)
 
 
 def _json(content: bytes, max_images: int) -> Posted:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from app import errors
+from app.web.gather import gather
 
 LONG = 256  # bytes of a string that is taken out
 MAX_REST = 2 << 20  # bytes of what is left
@@ -129,4 +130,4 @@ def _decode(pieces: Iterable[bytes]) -> bytes:
         left = left[whole:]
     if left:
         raise ValueError("its length is no multiple of 4")
-    return b"".join(decoded)
+    return gather(decoded)

@@ -74,8 +74,7 @@ def answer_posted() -> tuple[Answer, bool]:
     engine.input_spec(deadline)  # refuses before the body is read where no model is there yet
     with engine.hold() as hold:
         hold.add_bytes(body.announced(request, settings))
-        content = body.read(request, settings, deadline)
-        posted = _parse(content, settings, deadline)
+        posted = _parse(body.read(request, settings, deadline), settings, deadline)
         hold.add_images(len(posted.files))
         answer = None
         while answer is None:  # again where the model was exchanged for one of another input
@@ -107,10 +106,10 @@ def _decoder() -> Decoder:
     return decoder
 
 
-def _parse(content: bytes, settings: Settings, deadline: float) -> Posted:
+def _parse(pieces: list[bytes], settings: Settings, deadline: float) -> Posted:
     boundary = request.mimetype_params.get("boundary", "")
-    arguments = (content, request.mimetype, boundary, settings.max_images)
-    if len(content) < LARGE_BODY:
+    arguments = (pieces, request.mimetype, boundary, settings.max_images)
+    if sum(map(len, pieces)) < LARGE_BODY:
         return body.images_of(*arguments)
     return _decoder().call(deadline, body.images_of, *arguments)
 
@@ -128,7 +127,7 @@ def _decode(
         opened = images.open_image(file, settings.max_pixels, index)
     else:  # a header can be megabytes of markers
         opened = decoder.call(deadline, images.open_image, file, settings.max_pixels, index)
-    footprint = images.footprint(opened)
+    footprint = images.footprint(opened, spec, settings.max_pixels, index)
     hold.add_bytes(footprint)
     decoded = decoder.call(deadline, images.to_input, opened, spec, settings.max_pixels, index)
     hold.drop_bytes(footprint - decoded.pixels.nbytes)

@@ -123,5 +123,49 @@ def test_an_answer_in_a_form_of_its_own_is_shown_as_json(start: Start, visit: Op
     opened = visit(start(MODEL="tests.stubs.models:Echo").wait_ready())
     opened.choose(picture())
     assert opened.page.locator(".summary").inner_text() == "an answer in a form of its own"
-    opened.page.get_by_text("The answer as JSON").click()
     assert json.loads(opened.page.locator("pre").inner_text()) == {"pixel": list(GREY)}
+
+
+UNLIKE_OURS = (
+    {"predictions": [81.2, 90.1]},
+    {"predictions": [None]},
+    {"predictions": [[1, 2], [3, 4]]},
+    {"predictions": [{"label": "cat"}]},
+    {"predictions": "cat"},
+    {"regions": [{"label": "cat"}]},
+    {"regions": [{"label": "cat", "box": [1, 2, 3, None]}]},
+    {"segmentation": {"png": 7}},
+    {"segmentation": {"png": "", "classes": [None]}},
+    [1],
+    None,
+)
+
+
+def test_members_of_ours_with_other_contents_are_shown_as_json(start: Start, visit: Open) -> None:
+    opened = visit(serve(start, "Predictions"))
+    answers = iter(UNLIKE_OURS)
+    opened.page.route("**/predict", lambda route: route.fulfill(body=json.dumps(next(answers))))
+    for answer in UNLIKE_OURS:
+        opened.choose(picture())
+        card = opened.page.locator(".card").first
+        assert card.locator(".summary").inner_text() == "an answer in a form of its own"
+        assert json.loads(card.locator("pre").inner_text()) == answer
+
+
+def test_an_answer_that_cannot_be_drawn_is_told_on_its_card_and_the_others_go_on(
+    start: Start, visit: Open
+) -> None:
+    opened = visit(serve(start, "Segmentation"))
+    answers = iter(["not base64", "not base64", None, None, None])
+
+    def reply(route: Any) -> None:
+        if png := next(answers):
+            route.fulfill(json={"segmentation": {"png": png, "classes": []}})
+        else:
+            route.continue_()
+
+    opened.page.route("**/predict", reply)
+    opened.choose(*[picture()] * 5)
+    failed = opened.page.locator("li.failed .reason")
+    assert failed.all_inner_texts() == ["This page cannot show the answer."] * 2
+    assert opened.page.locator("canvas").count() == 3

@@ -42,7 +42,12 @@ def test_each_request_gets_its_own_answer_across_a_death(start: Start) -> None:
 
 @pytest.mark.parametrize(
     ("model", "cause"),
-    [("Exits", "exit code 3"), ("Poisons", "exit code 71"), ("Escapes", "exit code 5")],
+    [
+        ("Exits", "exit code 3"),
+        ("Poisons", "exit code 71"),
+        ("Escapes", "exit code 5"),
+        ("Lingers", "exit code 5"),
+    ],
 )
 def test_the_request_that_kills_is_refused_after_two_and_its_neighbours_are_answered(
     start: Start, model: str, cause: str
@@ -56,6 +61,18 @@ def test_the_request_that_kills_is_refused_after_two_and_its_neighbours_are_answ
     assert load.failures == []
     deaths = [line["cause"] for line in server.events("engine_gone")]
     assert deaths == [cause, cause]
+
+
+def test_a_child_that_outlives_the_engine_holds_no_request(start: Start, tmp_path: Path) -> None:
+    server = start(MODEL="tests.stubs.models:Forks", GATE=tmp_path / "gate").wait_ready()
+    with Load(server, clients=4) as load:
+        load.wait_answers(4)
+        assert server.post(png(MARK)).json() == {"pixel": list(MARK)}, "on the successor"
+        load.wait_answers(8)
+    assert load.failures == []
+    assert [line["cause"] for line in server.events("engine_gone")] == ["exit code 3"]
+    server.signal(signal.SIGTERM)
+    assert server.wait() == 0, "nor the stop"
 
 
 def test_memory_for_one_image_only_is_enough_and_for_none_says_so(start: Start) -> None:

@@ -96,6 +96,14 @@ def test_a_missing_weights_file_is_named(start: Start, tmp_path: Path) -> None:
     wait_for(lambda: "No such file" in reason(server), "the cause")
 
 
+def test_a_load_that_ends_its_process_is_over_and_its_words_are_told(start: Start) -> None:
+    server = start(MODEL="tests.stubs.models:ExitsInLoad")
+    wait_for(lambda: answers(server), "the HTTP side")
+    wait_for(lambda: reason(server).startswith("load_failed: "), "the cause")
+    assert "SystemExit: no licence" in reason(server)
+    wait_for(lambda: len(server.events("engine_gone")) > 1, "another try")
+
+
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [

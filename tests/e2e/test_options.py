@@ -7,10 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from PIL import Image
 
+from tests.conftest import Start
 from tests.e2e.test_bad_input import error_of
 from tests.e2e.test_serving import multipart
 from tests.metrics import Scrape
-from tests.server import Server, png, serve
+from tests.server import Load, Server, png, serve
+from tests.stubs.models import MARK
 
 DEFAULTS = {"count": 5, "threshold": 0.5, "form": None}
 
@@ -107,3 +109,14 @@ def test_an_image_too_long_for_the_model_is_a_413(server: Server, mnist: Server)
     Image.new("RGB", (101, 10)).save(stream, "PNG")
     assert error_of(server.post(stream.getvalue())) == (413, "image_too_large")
     assert mnist.wait_ready().post(stream.getvalue()).status == 200
+
+
+def test_what_only_the_model_can_refuse_is_a_400_that_names_the_parameter(start: Start) -> None:
+    server = start(MODEL="tests.stubs.models:Refuses").wait_ready()
+    with Load(server, clients=4) as load:
+        load.wait_answers(4)
+        reply = server.post(png(MARK))
+    assert error_of(reply) == (400, "invalid_parameter")
+    assert reply.json()["error"]["parameter"] == "colour"
+    assert load.failures == []
+    assert server.events("batch_failed") == []

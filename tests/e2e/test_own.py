@@ -1,5 +1,7 @@
 """Users' own classes on the real server: right, wrong from the start, wrong on one image."""
 
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from tests.conftest import Start
 from tests.e2e.test_bad_input import error_of
 from tests.e2e.test_health import answers, reason
 from tests.server import Load, Server, png, serve, wait_for
+from tests.stubs.models import MARK
 from tests.stubs.own import Wrong
 
 
@@ -125,3 +128,27 @@ def test_a_file_beside_the_caller_is_served_and_read_anew_at_a_reload(
     path.write_text(MINE.format(version="two"))
     assert server.request("POST", "/admin/reload", **token).status == 200
     assert ask() == {"predictions": "two"}
+
+
+def test_a_respawned_engine_runs_the_code_that_serves_until_a_reload(
+    start: Start, tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(MINE.format(version="one"))
+    server = start(MODEL=f"{path}:Mine").wait_ready()
+    path.write_text(MINE.format(version="two"))  # into the same file
+    [engine] = server.engines()
+    os.kill(engine, signal.SIGKILL)
+    wait_for(lambda: server.engines() not in ([], [engine]), "the successor")
+    assert server.post(png()).json() == {"predictions": "one"}
+    server.signal(signal.SIGHUP)
+    wait_for(lambda: server.post(png()).json() == {"predictions": "two"}, "the reload")
+
+
+def test_what_a_model_writes_to_standard_output_becomes_log_lines(start: Start) -> None:
+    server = start(MODEL="tests.stubs.models:Prints").wait_ready()
+    assert server.post(png(MARK)).status == 200
+    wanted = {"from Python", "from Python, around ours", "from native code", "from a child"}
+    # Reading the events also proves that every line is JSON.
+    wait_for(lambda: wanted <= {line["message"] for line in server.events("stderr")}, "its words")
+    assert server.events("stage"), "the engine's own lines are where they were"

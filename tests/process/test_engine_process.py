@@ -200,6 +200,30 @@ def test_an_image_that_makes_the_model_raise_fails_alone(engine: Engine) -> None
     wire.sock.close()
 
 
+@pytest.mark.parametrize(
+    ("engine", "batches"), [("Refuses", [4, 4, 4]), ("RefusesAll", [1, 2, 2])], indirect=["engine"]
+)
+def test_an_image_that_the_model_refuses_is_the_clients_fault_and_nobody_elses(
+    engine: Engine, batches: list[int]
+) -> None:
+    wire = engine.connect()
+    wire.send(submit(1))
+    assert wire.next(Type.STARTED).head == {"ids": [1]}
+    marked = submit(3)
+    for frame in (submit(2), Frame(marked.type, 3, marked.head, MARKED), submit(4), submit(5)):
+        wire.send(frame)
+    assert wire.next(Type.RESULT).id == 1
+    outcomes = [wire.next(Type.RESULT, Type.FAILED) for _ in range(4)]
+    answered = {frame.id: frame.head["batch"] for frame in outcomes if frame.type is Type.RESULT}
+    assert answered == dict(zip((2, 4, 5), batches, strict=True))
+    [failed] = [frame for frame in outcomes if frame.type is Type.FAILED]
+    assert (failed.id, failed.head) == (
+        3, {"code": "invalid_parameter", "message": "not a red one",
+            "details": {"parameter": "colour"}},
+    )  # fmt: skip
+    wire.sock.close()
+
+
 @pytest.mark.parametrize("engine", ["Slow"], indirect=True)
 def test_beats_go_on_through_a_forward(engine: Engine) -> None:
     wire = engine.connect()

@@ -5,6 +5,9 @@ A marked image is one whose first pixel is pure red (255, 0, 0).
 
 import fcntl
 import os
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +15,7 @@ from typing import Any
 
 import torch
 
+from app import errors
 from app.input_spec import InputSpec, Option
 from app.models.interface import Query, Weights
 from app.models.weights import WeightsError
@@ -116,6 +120,37 @@ class Exits(Slow):
         return super().predict(batch)
 
 
+class Prints(Echo):
+    """Writes to standard output in every way there is, when it sees a marked image."""
+
+    def predict(self, batch: torch.Tensor) -> torch.Tensor:
+        """Write, and echo."""
+        if _marked(batch):
+            print("from Python")
+            print("from Python, around ours", file=sys.__stdout__, flush=True)
+            os.write(1, b"from native code\n")
+            subprocess.run(["echo", "from a child"], check=True)
+        return super().predict(batch)
+
+
+class Forks(Echo):
+    """Leaves a child behind, as a loader of data does, when it ends its process.
+
+    That is when it sees a marked image and there is no file GATE, which it makes.
+    """
+
+    def predict(self, batch: torch.Tensor) -> torch.Tensor:
+        """Fork and exit, or echo."""
+        gate = Path(os.environ["GATE"])
+        if _marked(batch) and not gate.exists():
+            gate.touch()
+            if os.fork() == 0:
+                time.sleep(120)
+                os._exit(0)
+            os._exit(3)
+        return super().predict(batch)
+
+
 class Hangs(Echo):
     """Never returns from a marked image."""
 
@@ -124,6 +159,27 @@ class Hangs(Echo):
         if _marked(batch):
             time.sleep(3600)
         return super().predict(batch)
+
+
+class Refuses(Slow):
+    """Says of a marked image that it cannot be answered as asked."""
+
+    def postprocess(self, outputs: torch.Tensor, queries: Sequence[Query]) -> list[Any]:
+        """Return an error among the results."""
+        refusal = errors.InvalidParameter("not a red one", parameter="colour")
+        return [refusal if tuple(pixel) == MARK else pixel for pixel in outputs.tolist()]
+
+
+class RefusesAll(Refuses):
+    """Raises it, and does not say of which image."""
+
+    def postprocess(self, outputs: torch.Tensor, queries: Sequence[Query]) -> list[Any]:
+        """Raise the first error."""
+        results = super().postprocess(outputs, queries)
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+        return results
 
 
 class Raises(Slow):
@@ -168,6 +224,23 @@ class Escapes(Slow):
         if _marked(batch):
             raise SystemExit(5)
         return super().predict(batch)
+
+
+class Lingers(Escapes):
+    """Has a thread for which Python waits before it ends."""
+
+    def load(self, device: torch.device, weights: Weights) -> None:
+        """Start it."""
+        threading.Thread(target=time.sleep, args=(3600,)).start()
+
+
+class ExitsInLoad(Lingers):
+    """The same, and it never comes to serve."""
+
+    def load(self, device: torch.device, weights: Weights) -> None:
+        """Start the thread, and leave."""
+        super().load(device, weights)
+        sys.exit("no licence")
 
 
 class Grows(Slow):

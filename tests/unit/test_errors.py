@@ -29,6 +29,8 @@ def test_the_side_at_fault_decides_the_status(error: type[errors.ServingError]) 
 def test_a_code_on_the_wire_becomes_its_error_again() -> None:
     error = errors.from_code("out_of_memory", "full")
     assert (type(error), error.message) == (errors.OutOfMemory, "full")
+    details = {"code": 1, "parameter": "x"}
+    assert errors.from_code("invalid_parameter", "no", details).details == details
     assert isinstance(errors.from_code("from the future", "?"), errors.Internal)
 
 

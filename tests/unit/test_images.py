@@ -7,6 +7,7 @@ import sys
 import time
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -318,8 +319,57 @@ def test_small_limit_lets_in_small_images_that_the_model_enlarges():
 @pytest.mark.parametrize("mode", ["1", "L", "RGB", "RGBA"])
 def test_footprint_is_known_from_the_header(mode):
     image = open_image(saved(photo(90, 60).convert(mode), "PNG"), MAX)
-    assert footprint(image) == 90 * 60 * 4
+    assert footprint(image, AS_IS, MAX) >= 90 * 60 * (4 + 3)
     assert to_input(image, IMAGENET, MAX).pixels.shape == (224, 224, 3)
+
+
+HOLDS = """
+import sys
+from app import images
+from app.input_spec import InputSpec
+def most():
+    with open("/proc/self/status") as status:
+        return next(1024 * int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+def decode(file, spec):
+    opened = images.open_image(file, 50_000_000)
+    before, told = most(), images.footprint(opened, spec, 50_000_000)
+    images.to_input(opened, spec, 50_000_000)
+    return most() - before, told
+for line in sys.stdin:
+    held, told = decode(*eval(line))
+print(held, told)
+"""
+
+
+@pytest.mark.parametrize(
+    ("size", "spec"),
+    [
+        ((1, 700), IMAGENET),
+        ((700, 1), IMAGENET),
+        ((1, 180), InputSpec(resize=500, crop=(224, 224), interpolation="lanczos")),
+        ((1, 400_000), InputSpec(resize=(8, 8))),
+        ((9, 7), InputSpec(resize=(4000, 4000))),
+        ((6, 4), InputSpec(crop=(4000, 4000))),
+        ((3000, 2000), IMAGENET),
+        ((3000, 2000), AS_IS),
+    ],
+)
+def test_admission_is_told_of_all_that_decoding_holds(size, spec):
+    first = saved(photo(40, 30), "PNG"), replace(IMAGENET, interpolation=spec.interpolation)
+    measured = saved(Image.new("RGB", size, "red"), "PNG"), spec
+    done = subprocess.run(
+        [sys.executable, "-c", HOLDS], input=f"{first}\n{measured}",
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    held, told = map(int, done.stdout.split())
+    assert held <= told + 4_000_000, "the interpreter's own"
+    assert told / 2 <= held + 4_000_000, "nor of far more"
+
+
+def test_what_is_refused_anyhow_is_no_matter_of_admission():
+    image = open_image(saved(Image.new("L", (1, 50_000)), "PNG"), MAX)
+    with pytest.raises(ImageTooLarge, match="resized"):
+        footprint(image, InputSpec(resize=1024), MAX)
 
 
 # --- hostile files ----------------------------------------------------------------------------

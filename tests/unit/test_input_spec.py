@@ -42,7 +42,15 @@ def test_what_is_named_is_parsed_and_the_rest_keeps_its_default() -> None:
         ("top_k", "1.5", "a whole number from 1 to 10"),
         ("top_k", "", "a whole number from 1 to 10"),
         ("top_k", "9" * 5000, "a whole number from 1 to 10"),
+        ("top_k", "1_0", "a whole number from 1 to 10"),
+        ("top_k", "\N{ARABIC-INDIC DIGIT FIVE}", "a whole number from 1 to 10"),
+        ("top_k", " 5 ", "a whole number from 1 to 10"),
+        ("top_k", "5\n", "a whole number from 1 to 10"),
         ("score_threshold", "nan", "a number from 0 to 1"),
+        ("score_threshold", "0.1_1", "a number from 0 to 1"),
+        ("score_threshold", " 0.5", "a number from 0 to 1"),
+        ("score_threshold", "\N{FULLWIDTH DIGIT ZERO}.5", "a number from 0 to 1"),
+        ("score_threshold", ".", "a number from 0 to 1"),
         ("score_threshold", "-0.1", "a number from 0 to 1"),
         ("masks", "svg", "one of rle, png"),
         ("colour", "red", "top_k, score_threshold, masks"),
@@ -58,6 +66,18 @@ def test_a_wrong_one_is_named_with_its_value_and_what_is_allowed(
     assert allowed in message
     assert len(message) < 300
     assert caught.value.details == {"parameter": name}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("top_k", "+5", 5), ("top_k", "007", 7), ("score_threshold", "1", 1.0),
+        ("score_threshold", "5e-1", 0.5), ("score_threshold", ".5", 0.5),
+        ("score_threshold", "1.", 1.0), ("score_threshold", "-0", 0.0),
+    ],
+)  # fmt: skip
+def test_a_number_may_have_a_sign_and_an_exponent(name: str, text: str, value: float) -> None:
+    assert SPEC.parse([(name, text)])[name] == value
 
 
 def test_one_that_is_sent_twice_is_refused() -> None:

@@ -21,6 +21,11 @@ def test_an_empty_value_counts_as_unset() -> None:
     assert Settings.read({"PORT": "", "MODEL_PATH": " "}) == Settings.read({})
 
 
+def test_space_around_a_value_is_no_part_of_it() -> None:
+    settings = Settings.read({"PORT": " 9090\n", "HANG_SECONDS": "\t2.5 "})
+    assert (settings.port, settings.hang_seconds) == (9090, 2.5)
+
+
 def test_a_value_says_where_it_came_from() -> None:
     settings = Settings.read({"PORT": "9000", "AIP_HTTP_PORT": "7000"})
     assert (settings.port, settings.origin["port"]) == (7000, "environment (AIP_HTTP_PORT)")
@@ -53,6 +58,7 @@ def test_the_path_of_a_program_chooses_the_model_that_serves_it(path: str, model
         {"MODEL": "a b"}, {"MODEL": "dir/file.py:"}, {"MODEL": "file.py"}, {"MODEL": "a.py:B:C"},
         {"MODEL_PATH": "/models/v1.2"},
         {"DEVICE": "tpu"}, {"DEVICE": "cuda:0,cpu"}, {"MAX_BATCH": "0"},
+        {"PORT": "80_80"}, {"PORT": "\N{ARABIC-INDIC DIGIT EIGHT}"}, {"HANG_SECONDS": "1_0"},
         {"REQUEST_TIMEOUT_SECONDS": "nan"}, {"REQUEST_TIMEOUT_SECONDS": "inf"},
         {"LOG_LEVEL": "LOUD"}, {"LOG_FORMAT": "xml"},
         {"EAS_METRICS_URL": "localhost:8080"}, {"EAS_METRICS_URL": "http://"},

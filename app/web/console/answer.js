@@ -2,10 +2,12 @@
 
 const READERS = {
   mnist_result: (value) => (Number.isInteger(value) ? { kind: "digit", digit: value } : null),
-  predictions: (value) => (Array.isArray(value) ? { kind: "classes", classes: value } : null),
-  regions: (value) => (Array.isArray(value) ? { kind: "regions", regions: inOrder(value) } : null),
+  predictions: (value) => (isList(value, isClass) ? { kind: "classes", classes: value } : null),
+  regions: (value) => (isList(value, isRegion) ? { kind: "regions", regions: inOrder(value) } : null),
   segmentation: (value) =>
-    value?.png ? { kind: "segmentation", png: value.png, classes: value.classes ?? [] } : null,
+    typeof value?.png === "string" && isList(value.classes ?? [], isShare)
+      ? { kind: "segmentation", png: value.png, classes: value.classes ?? [] }
+      : null,
 };
 
 /** Return {kind, …, width, height} of an answer to one image; kind "other" for a model's own. */
@@ -39,6 +41,27 @@ export function summary(found) {
 /** Write a share of one as a percentage. */
 export function percent(share) {
   return `${(100 * share).toFixed(1)} %`;
+}
+
+// A model of somebody's own may give our members other contents.
+function isList(value, isEntry) {
+  return Array.isArray(value) && value.every((entry) => entry && isEntry(entry));
+}
+
+function isClass({ label, score }) {
+  return typeof label === "string" && Number.isFinite(score);
+}
+
+function isRegion({ label, score = 0, box }) {
+  return typeof label === "string" && Number.isFinite(score) && isBox(box);
+}
+
+function isBox(box) {
+  return Array.isArray(box) && box.length === 4 && box.every(Number.isFinite);
+}
+
+function isShare({ label, share }) {
+  return typeof label === "string" && Number.isFinite(share);
 }
 
 function inOrder(regions) {

@@ -56,7 +56,7 @@ function words(found, reply) {
     timings(reply),
     element(
       "details",
-      {},
+      { open: found.kind === "other" },
       tell(element("summary"), "raw"),
       element("pre", { tabIndex: 0, textContent: JSON.stringify(reply.answer, shortened, 1) }),
     ),

@@ -25,8 +25,9 @@ async function answerAll(waiting) {
     try {
       say(await next.card.show(await predict(next.file)));
     } catch (error) {
-      if (!(error instanceof Refusal)) throw error;
-      say(next.card.fail(error));
+      const refused = error instanceof Refusal;
+      // An answer like none that is known: its card says so, and the others go on.
+      say(next.card.fail(refused ? error : new Refusal("not_shown", String(error))));
       if (error.code === "unauthorized") {
         for (const { card } of waiting.splice(0)) card.fail(error); // ask once, not for each
       }

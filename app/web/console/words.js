@@ -89,6 +89,7 @@ const en = {
   error_deadline_exceeded: "The answer did not come in time.",
   error_model_error: "The model failed on this image.",
   error_request_crashed_engine: "The model crashed twice on this image.",
+  error_not_shown: "This page cannot show the answer.",
   error_other: "The server refused this.",
 };
 
@@ -181,6 +182,7 @@ const zh = {
   error_deadline_exceeded: "未能及时得到结果。",
   error_model_error: "模型处理此图片时失败。",
   error_request_crashed_engine: "模型两次因此图片崩溃。",
+  error_not_shown: "本页无法显示此结果。",
   error_other: "服务器拒绝了此请求。",
 };
 

@@ -98,16 +98,18 @@ def client(tmp_path: Path, supervisor: Peer) -> EngineClient:
 
 def directory(*engines: Peer, served: bool = True, stage: str = "ready") -> Frame:
     listed = [{"device": "cpu", "stage": stage, "cause": "", "path": str(peer.path),
-               "generation": 1, "pid": 1, "restarts": {}} for peer in engines]  # fmt: skip
+               "generation": number, "pid": 1, "restarts": {}, "started_at": None}
+              for number, peer in enumerate(engines, 1)]  # fmt: skip
     share = {"images": 8, "bytes": 1 << 20}
     return Frame(Type.ENGINES, head={"draining": False, "served": served, "share": share,
                                      "engines": listed, "swap": {"running": False}})  # fmt: skip
 
 
-def greet(engine: Peer) -> None:
+def greet(engine: Peer, spec: InputSpec = SPEC) -> None:
     engine.accept()
     state = {"stage": "ready", "queue": 0, "batch_age": 0}
-    engine.send(Frame(Type.HELLO, head=HELLO), Frame(Type.STATE, head=state))
+    hello = {**HELLO, "spec": spec.to_json()}
+    engine.send(Frame(Type.HELLO, head=hello), Frame(Type.STATE, head=state))
 
 
 def ask(client: EngineClient, images: int = 1, seconds: float = 10) -> gevent.Greenlet:
@@ -187,6 +189,24 @@ def test_what_a_dead_engine_held_runs_again_and_what_ran_is_alone(
     successor.close()
 
 
+def test_an_engine_that_is_no_longer_named_is_dead_though_its_connection_is_open(
+    client: EngineClient, supervisor: Peer, engine: Peer, tmp_path: Path
+) -> None:
+    supervisor.send(directory(engine))
+    greet(engine)
+    answered, held = ask(client), ask(client)
+    first, second = engine.receive(), engine.receive()
+    engine.send(Frame(Type.STARTED, head={"ids": [second.id]}), result(first.id, b"1"))
+    successor = Peer(tmp_path / "e2.sock")
+    supervisor.send(directory(successor))
+    greet(successor)
+    again = successor.receive()
+    assert again.head["alone"] is True
+    successor.send(result(again.id, b"2"))
+    assert (answered.get(timeout=10).replays, held.get(timeout=10).replays) == (0, 1)
+    successor.close()
+
+
 def test_after_two_deaths_under_it_a_request_is_refused(
     client: EngineClient, supervisor: Peer, engine: Peer
 ) -> None:
@@ -233,9 +253,11 @@ def test_an_error_of_the_engine_reaches_the_caller_under_its_code(
     greet(engine)
     asked = ask(client, images=2)
     failing, other = engine.receive(), engine.receive()
-    engine.send(Frame(Type.FAILED, failing.id, {"code": "out_of_memory", "message": "full"}))
-    with pytest.raises(errors.OutOfMemory, match="full"):
+    head = {"code": "invalid_parameter", "message": "no", "details": {"parameter": "masks"}}
+    engine.send(Frame(Type.FAILED, failing.id, head))
+    with pytest.raises(errors.InvalidParameter, match="no") as caught:
         asked.get(timeout=10)
+    assert caught.value.details == {"parameter": "masks"}
     assert engine.receive() == Frame(Type.CANCEL, other.id)
 
 
@@ -301,6 +323,27 @@ def test_a_request_that_was_decoded_for_another_model_is_given_back(
     asked = gevent.spawn(client.predict, [IMAGE], other, {}, time.monotonic() + 10)
     with pytest.raises(InputSpecChanged):
         asked.get(timeout=10)
+
+
+def test_images_are_decoded_for_an_engine_that_lives_not_for_one_that_is_dead(
+    client: EngineClient, supervisor: Peer, engine: Peer, tmp_path: Path
+) -> None:
+    newer, other = Peer(tmp_path / "e2.sock"), InputSpec(mode="L", resize=(2, 2))
+    supervisor.send(directory(engine, newer))
+    greet(newer, other)
+    gevent.sleep(0.05)
+    greet(engine)
+    gevent.sleep(0.05)
+    assert client.input_spec(time.monotonic() + 10) == other, "the newest, whoever came last"
+    newer.hang_up()
+    newer.close()
+    supervisor.send(directory(engine))
+    gevent.sleep(0.05)
+    assert client.input_spec(time.monotonic() + 10) == SPEC
+    assert client.describe()["version"] == "v1"
+    asked = ask(client)
+    engine.send(result(engine.receive().id, b"1"))
+    assert asked.get(timeout=10).results == [b"1"]
 
 
 def test_a_reload_is_answered_by_the_supervisor_or_fails_with_it(

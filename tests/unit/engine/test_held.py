@@ -39,6 +39,28 @@ def test_what_is_not_there_is_not_held(tmp_path: Path) -> None:
     assert Held.open(Settings.read({"MODEL": "torchvision/resnet18"})) is None
 
 
+def test_the_code_of_a_class_is_held_as_it_was_whatever_is_written_into_its_file(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text("old")
+    settings = {"MODEL": f"{path}:Mine"}
+    held = Held.open(Settings.read(settings))
+    assert held
+    path.write_text("new")
+    assert (held.names, held.has_source) == ((), True)
+    assert [read(one) for one in held.descriptors] == [b"old"]
+    held.close()
+    (tmp_path / "m.pth").write_text("weights")
+    held = Held.open(Settings.read({**settings, "MODEL_PATH": str(tmp_path)}))
+    assert held
+    assert held.names == ("m.pth",)
+    assert [read(one) for one in held.descriptors] == [b"weights", b"new"]
+    held.close()
+    path.unlink()
+    assert Held.open(Settings.read(settings)) is None, "the engine says that there is none"
+
+
 def test_a_failure_leaves_nothing_open(tmp_path: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(FileNotFoundError):

@@ -20,6 +20,21 @@ SHORT = Reading(
 )  # fmt: skip
 
 
+def test_it_says_whether_the_thread_that_computes_is_alive() -> None:
+    ours, theirs = socket.socketpair()
+    made: list[EngineProcess] = []
+
+    def compute() -> None:
+        made.append(EngineProcess(Order("cpu", 1, ""), Settings.read({}), theirs, ()))
+        assert made[0].state()["computing"]
+
+    with ours, theirs:
+        thread = threading.Thread(target=compute)
+        thread.start()
+        thread.join()
+        assert not made[0].state()["computing"]
+
+
 def test_one_that_is_degraded_in_the_moment_it_is_ready_says_it_in_this_order(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -10,10 +10,11 @@ import torch
 
 from app import errors
 from app.engine.deep_check import difference
-from app.engine.runner import Pixels, Runner
+from app.engine.runner import LoadError, Pixels, Runner
 from app.input_spec import InputSpec
+from app.models.budget import BATCH_PIXELS, check_batch
 from app.models.interface import Model, Query, Weights
-from tests.stubs.models import MARK, Echo, Varied
+from tests.stubs.models import MARK, Echo, Refuses, Varied
 
 
 def runner(model: Model) -> Runner:
@@ -44,6 +45,36 @@ def test_a_model_that_takes_a_list_gets_every_image_in_its_own_shape() -> None:
 def test_outputs_that_are_not_finite_are_found_inside_lists_and_objects() -> None:
     with pytest.raises(errors.ModelError, match="not finite"):
         runner(Varied()).run([image(4, 4), image(4, 4, MARK)])
+
+
+def test_what_the_model_says_of_one_image_stands_among_the_results() -> None:
+    first, second = runner(Refuses()).run([image(8, 8), image(8, 8, MARK)])
+    assert first == b"[1, 2, 3]"
+    assert isinstance(second, errors.InvalidParameter)
+    assert second.details == {"parameter": "colour"}
+
+
+def test_an_error_that_cannot_travel_is_the_models() -> None:
+    class Wrong(Refuses):
+        def postprocess(self, outputs: torch.Tensor, queries: Any) -> list[Any]:
+            return [errors.InvalidParameter("no", parameter=object())] * len(outputs)
+
+    class WrongAndRaised(Wrong):
+        def postprocess(self, outputs: torch.Tensor, queries: Any) -> list[Any]:
+            raise super().postprocess(outputs, queries)[0]
+
+    for model in (Wrong(), WrongAndRaised()):
+        with pytest.raises(errors.ModelError, match="not JSON"):
+            runner(model).run([image(8, 8)])
+
+
+def test_a_model_that_refuses_its_own_sample_cannot_serve() -> None:
+    class Never(Refuses):
+        def postprocess(self, outputs: torch.Tensor, queries: Any) -> list[Any]:
+            return [errors.InvalidParameter("no")] * len(outputs)
+
+    with pytest.raises(LoadError, match="the self-test failed: no"):
+        runner(Never()).self_test()
 
 
 @pytest.mark.parametrize("model", [Varied, Echo])
@@ -98,6 +129,21 @@ def test_a_list_for_which_the_memory_is_too_small_is_halved() -> None:
     made = runner(Hungry())
     made.warm_up(60)
     assert made.max_batch == 2
+
+
+def test_a_batch_that_would_draw_too_much_is_halved() -> None:
+    made = runner(Drawing())
+    made.warm_up(60)
+    assert made.max_batch == 2
+
+
+class Drawing(Varied):
+    """May draw for two images in one batch."""
+
+    def postprocess(self, outputs: Any, queries: Any) -> Any:
+        """Refuse to draw, or answer."""
+        check_batch([BATCH_PIXELS // 2] * len(queries))
+        return super().postprocess(outputs, queries)
 
 
 class Hungry(Varied):

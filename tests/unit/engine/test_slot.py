@@ -79,7 +79,15 @@ def test_one_that_never_was_ready_is_started_again_with_growing_delay(engine: En
 def beat(memory_mb: float, failures: int = 0, **gpu: float) -> dict[str, Any]:
     """Return a BEAT's head."""
     check = {"failures": failures}
-    return {"batch_age": 0.0, "memory_mb": memory_mb, "gpu": gpu or None, "deep_check": check}
+    return {"batch_age": 0.0, "memory_mb": memory_mb, "gpu": gpu or None, "deep_check": check,
+            "computing": True}  # fmt: skip
+
+
+def test_one_that_talks_and_computes_no_more_is_overdue_also_in_its_load(engine: Engine) -> None:
+    engine.note_state(beat(1))
+    assert engine.overdue(1, hang_seconds=6, load_seconds=60) == ""
+    engine.note_state({**beat(1), "computing": False})
+    assert engine.overdue(1, hang_seconds=6, load_seconds=60) == "not_computing"
 
 
 def test_an_engine_that_has_grown_past_a_limit_is_too_large(engine: Engine) -> None:

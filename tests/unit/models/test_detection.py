@@ -14,6 +14,8 @@ from torchvision.transforms.functional import convert_image_dtype, pil_to_tensor
 
 from app.engine.deep_check import difference
 from app.engine.runner import Runner
+from app.errors import InvalidParameter
+from app.models.interface import Query
 from tests import torchvision_reference as reference
 from tests.hostile import good_jpeg
 
@@ -151,3 +153,25 @@ def test_only_a_model_with_masks_takes_the_parameter(
     ]
     assert names(with_masks[1]) == ["score_threshold", "masks"]
     assert names(with_keypoints[1]) == ["score_threshold"]
+
+
+@pytest.mark.parametrize(("form", "side"), [("rle", 6000), ("png", 6000), ("polygon", 90)])
+def test_a_batch_draws_no_more_than_it_may(
+    with_masks: tuple[nn.Module, Runner], form: str, side: int
+) -> None:
+    model: Any = with_masks[1].model
+    count = 1 if side == 6000 else 100
+    found = {
+        "boxes": torch.tensor([[0.0, 0.0, side, side]] * count),
+        "labels": torch.ones(count, dtype=torch.long),
+        "scores": torch.full((count,), 0.6),
+        "masks": torch.ones(count, 1, 28, 28),
+    }
+    asked, spared = (
+        Query(side, side, {"score_threshold": threshold, "masks": form}) for threshold in (0, 0.7)
+    )
+    with pytest.raises(InvalidParameter, match="in one batch"):
+        model.postprocess([found] * 32, [asked] * 32)
+    assert len(model.postprocess([found] * 32, [asked, *[spared] * 31])) == 32
+    plain = Query(side, side, {"score_threshold": 0, "masks": None})
+    assert len(model.postprocess([found] * 32, [plain] * 32)) == 32

@@ -1,5 +1,7 @@
 """Every model that torchvision lists: served with torchvision's own numbers, or refused."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from app.models import registry
 from app.models.interface import Weights
 from app.models.registry import UnknownModel, WrongSetting
 from app.models.zoo import load
+from tests import models_page
 from tests.models_page import PAGE, page
 from tests.torchvision_reference import FAMILY_OF, TOLERANCE, compare
 
@@ -65,3 +68,32 @@ def test_the_page_of_models_lists_them_all_as_they_are() -> None:
     rows = [line.split(" | ")[:3] for line in page({}).splitlines() if line.startswith("| `")]
     written = [line.split(" | ")[:3] for line in PAGE.read_text().splitlines() if "| `" in line]
     assert rows == written, "make models"
+
+
+def test_the_page_says_of_every_model_that_it_was_compared_within_the_tolerance() -> None:
+    text = PAGE.read_text()
+    for line in text.splitlines():
+        if line.startswith("| `"):
+            *_, compared, difference = line.strip("| ").split(" | ")
+            assert int(compared.split()[0]) > 0, line
+            assert 0 <= float(difference) <= TOLERANCE, line
+    assert f"\n{len(FAMILY_OF)} models, {len(FAMILY_OF)} of them compared.\n" in text
+
+
+def test_a_comparison_that_crashes_takes_the_place_of_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models_page, "RESULTS", tmp_path / "models.json")
+    monkeypatch.setattr(models_page, "PAGE", tmp_path / "models.md")
+    monkeypatch.setattr(models_page, "page", lambda results: str(sorted(results["resnet51"])))
+    models_page.RESULTS.write_text('{"resnet51": {"what": "1000 scores", "difference": 0.0}}')
+    assert models_page.main(["resnet51"]) == 1
+    assert models_page.PAGE.read_text() == "['crashed']"
+    assert "resnet51" in json.loads(models_page.RESULTS.read_text())["resnet51"]["crashed"]
+
+
+def test_the_page_counts_no_comparison_that_crashed() -> None:
+    text = page({"alexnet": {"crashed": "KeyError"}, "vgg11": {"what": "9", "difference": 1e-7}})
+    assert f"\n{len(FAMILY_OF)} models, 1 of them compared.\n" in text
+    [row] = [line for line in text.splitlines() if line.startswith("| `alexnet`")]
+    assert row.endswith("| the comparison crashed | |")

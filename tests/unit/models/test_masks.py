@@ -2,6 +2,7 @@
 
 import base64
 import io
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -122,3 +123,29 @@ def test_more_than_a_batch_may_spend_is_refused_with_a_way_out() -> None:
         with pytest.raises(InvalidParameter, match="masks=polygon, or raise score_threshold"):
             list(draw(form, grids, boxes, 8000, 6000))
     assert len(list(draw("polygon", grids, boxes, 8000, 6000))) == 2
+
+
+def test_run_lengths_of_a_large_mask_take_little_memory() -> None:
+    y, x = np.ogrid[:3000, :3000]
+    disc = (y - 1500) ** 2 + (x - 1500) ** 2 < 1400**2
+    tracemalloc.start()
+    lengths = run_lengths(disc, 0, 0, 3000, 3000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < disc.nbytes
+    theirs = coco.encode(np.asfortranarray(disc.astype(np.uint8)))
+    assert lengths == {"size": theirs["size"], "counts": theirs["counts"].decode()}
+
+
+def test_an_outline_looks_at_the_cells_that_it_crosses_alone() -> None:
+    class Counted(list[float]):
+        read = 0
+
+        def __getitem__(self, index: Any) -> Any:
+            Counted.read += 1
+            return super().__getitem__(index)
+
+    grid = [Counted([0.0] * 100) for _ in range(100)]
+    grid[50][50:53] = [1.0] * 3
+    assert len(outline(grid, 0.5)) == 8
+    assert Counted.read < 100

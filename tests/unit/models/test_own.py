@@ -1,7 +1,9 @@
 """A class of the user's own: what it may leave out, and what is said when it is wrong."""
 
 import hashlib
+import inspect
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +192,18 @@ def test_a_file_is_served_and_finds_what_lies_beside_it(tmp_path: Path) -> None:
     made.load(Weights(None, "", "DEFAULT"))
     assert ask(made, (1, 2, 3)) == [42]
     assert made.model.version == hashlib.sha256(CLASS.encode()).hexdigest()[:12]
+
+
+def test_code_that_is_held_is_run_and_shown_whatever_its_file_has_come_to_be(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "beside.py").write_text("ANSWER = 42\n")
+    setting = write(tmp_path, "nothing of that kind")
+    made = Runner(registry.create(setting, CLASS.encode()), "cpu", 4)
+    made.load(Weights(None, "", "DEFAULT"))
+    assert made.model.version == hashlib.sha256(CLASS.encode()).hexdigest()[:12]
+    source = inspect.getsource(sys.modules["own_model"])
+    assert source.strip() == CLASS.strip()
 
 
 @pytest.mark.parametrize(

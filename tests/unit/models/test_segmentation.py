@@ -8,6 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
+from app.errors import InvalidParameter
+from app.models.budget import BATCH_PIXELS
 from app.models.interface import Query
 from app.models.segmentation import PALETTE, TorchvisionSegmenter
 
@@ -45,3 +47,12 @@ def test_every_pixel_counts_in_the_shares() -> None:
     shares = [entry["share"] for entry in answer["segmentation"]["classes"]]
     assert sum(shares) == pytest.approx(1, abs=1e-4)
     assert shares == sorted(shares, reverse=True)
+
+
+def test_a_batch_draws_no_more_than_it_may_and_an_image_alone_is_answered() -> None:
+    model = TorchvisionSegmenter("fcn_resnet50")
+    large = Query(1, BATCH_PIXELS // 2 + 1, {})
+    with pytest.raises(InvalidParameter, match="in one batch"):
+        model.postprocess(torch.rand(2, 21, 3, 4), [large, large])
+    [answer] = model.postprocess(torch.rand(1, 21, 3, 4), [large])
+    assert answer["height"] == large.height
