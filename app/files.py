@@ -38,7 +38,13 @@ def choose(path: Path) -> Path:
     raise FileNotFoundError(errno.ENOENT, words, str(path))
 
 
-def beside(weights: Path) -> Path:
-    """Return the file that may lie beside a weights file and say what its numbers mean."""
-    name = _BESIDE_A_PROGRAM if is_program(weights.name) else _BESIDE_A_STATE_DICT
-    return weights.parent / name
+def beside(weights: Path, model: str) -> Path:
+    """Return the file that may lie beside a weights file and say what its numbers mean.
+
+    Args:
+        weights: the file.
+        model: MODEL, which knows what it is; a class of the user's own takes either kind.
+    """
+    fills_a_network = model == "mnist" or model.startswith("torchvision/")
+    of_a_program = is_program(weights.name) and not fills_a_network
+    return weights.parent / (_BESIDE_A_PROGRAM if of_a_program else _BESIDE_A_STATE_DICT)

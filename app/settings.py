@@ -96,7 +96,8 @@ class Settings:
     )  # fmt: skip
     weights: str = variable(
         matching(r"\w+", "an entry of the weights enum, or random"),
-        "For `torchvision/NAME`: an entry of its weights enum, or `random`.", default="DEFAULT",
+        "For `torchvision/NAME`: an entry of its weights enum, or `random`. With `MODEL_PATH`: the "
+        "entry whose transforms and classes the file's are; never `random`.", default="DEFAULT",
     )  # fmt: skip
     device: str = variable(
         matching(r"auto|cpu|cuda(:\d+(,cuda:\d+)*)?", "auto, cpu, cuda, or cuda:0,cuda:2"),

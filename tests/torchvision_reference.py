@@ -5,6 +5,7 @@ import io
 import json
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from PIL import Image
 from pycocotools import mask as coco
 from torch import Tensor, nn
 from torchvision import models as zoo
+from torchvision.ops.misc import FrozenBatchNorm2d
 
 from app import images
 from app.engine.runner import Pixels, Runner
@@ -33,10 +35,6 @@ NAMES = {
 FAMILY_OF = {
     name: NAMES[package] for package, _ in FAMILIES for name in zoo.list_models(module=package)
 }
-BUILD_ARGUMENTS: dict[str, dict[str, Any]] = {
-    "classification": {}, "quantised": {},
-    "detection": {"weights_backbone": None}, "segmentation": {"weights_backbone": None},
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,9 @@ def photo(seed: int = 0) -> bytes:
 
 
 def build(name: str) -> nn.Module:
-    """Return torchvision's network with random weights that make the answer depend on the image.
+    """Return torchvision's network for its own weights, with random ones in their place.
+
+    They make the answer depend on the image.
 
     Left as they are initialised, most networks say nearly the same of every image, and a
     comparison could not fail.
@@ -67,10 +67,7 @@ def build(name: str) -> nn.Module:
     torch.manual_seed(SEED)
     entry = zoo.get_model_weights(name).DEFAULT
     preset = entry.transforms()
-    arguments = BUILD_ARGUMENTS[family]
-    if name.startswith("vit_"):
-        arguments = {"image_size": preset.crop_size[0]}
-    network: nn.Module = zoo.get_model(name, weights=None, **arguments)
+    network = as_for_weights(name, entry) if family != "quantised" else zoo.get_model(name)
     network.eval()
     with torch.no_grad():
         images_seen = [preset(opened(photo(seed))) for seed in (0, 1)]
@@ -84,6 +81,16 @@ def build(name: str) -> nn.Module:
         _make_sensitive(network, inputs, len(entry.meta["categories"]))
         if family == "quantised":
             _quantize(network, inputs, entry.meta["backend"])
+    return network
+
+
+def as_for_weights(name: str, entry: Any) -> nn.Module:
+    """Return what torchvision builds for its own weights, which stay on their server."""
+    with (
+        mock.patch.object(zoo.WeightsEnum, "get_state_dict"),
+        mock.patch.object(nn.Module, "load_state_dict"),
+    ):
+        network: nn.Module = zoo.get_model(name, weights=entry)
     return network
 
 
@@ -109,13 +116,24 @@ def _make_sure(network: nn.Module) -> None:
 
 def _calibrate(network: nn.Module, inputs: Any) -> None:
     """Let the normalising layers learn what passes through them."""
+    frozen = [each for each in network.modules() if isinstance(each, FrozenBatchNorm2d)]
+    hooks = [layer.register_forward_pre_hook(_learn) for layer in frozen]
     layers = [each for each in network.modules() if isinstance(each, nn.BatchNorm2d)]
     for layer in layers:
         layer.momentum = None  # the plain mean
         layer.train()
-    if layers:
+    if layers or frozen:
         network(inputs)
         network.eval()
+    for hook in hooks:
+        hook.remove()
+
+
+def _learn(layer: nn.Module, inputs: tuple[Tensor]) -> None:
+    """Let a frozen layer normalise this; variances are small enough for what is added to show."""
+    variance, mean = torch.var_mean(inputs[0], (0, 2, 3))
+    layer.get_buffer("running_mean").copy_(mean)
+    layer.get_buffer("running_var").copy_(variance.clamp(min=1e-3))
 
 
 def _assert_sensitive(first: dict[str, Tensor], second: dict[str, Tensor]) -> None:
@@ -174,7 +192,7 @@ def load(name: str, network: nn.Module) -> Runner:
     else:
         stream = io.BytesIO()
         torch.save(network.state_dict(), stream)
-        runner.load(Weights(stream.getvalue(), "random.pth", ""))
+        runner.load(Weights(stream.getvalue(), "random.pth", "DEFAULT"))
     return runner
 
 

@@ -35,7 +35,7 @@ class Held:
             OSError: the weights cannot be opened, or what lies beside them cannot be read.
         """
         path = registry.weights_path(settings.model, settings.model_path)
-        descriptors, names = _open_weights(path) if path else ([], ())
+        descriptors, names = _open_weights(path, settings.model) if path else ([], ())
         source = _copy_of(registry.source_path(settings.model))
         if source is not None:
             descriptors.append(source)
@@ -47,10 +47,10 @@ class Held:
             os.close(descriptor)
 
 
-def _open_weights(path: Path) -> tuple[list[int], tuple[str, ...]]:
+def _open_weights(path: Path, model: str) -> tuple[list[int], tuple[str, ...]]:
     weights = files.choose(path)
     descriptors = [os.open(weights, os.O_RDONLY | os.O_CLOEXEC)]
-    beside = files.beside(weights)
+    beside = files.beside(weights, model)
     try:
         descriptors.append(os.open(beside, os.O_RDONLY | os.O_CLOEXEC))
     except FileNotFoundError:

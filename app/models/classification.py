@@ -77,9 +77,16 @@ class QuantizedClassifier(TorchvisionClassifier):
         """Build the network and fill it.
 
         Raises:
-            WeightsError: no download, or a file that does not fit.
-            WrongSetting: no such entry, no CPU, or one that PyTorch has no such arithmetic for.
+            WeightsError: no download.
+            WrongSetting: no such entry, a file, no CPU, or one that PyTorch has no such
+                arithmetic for.
         """
+        if weights.content is not None:
+            raise WrongSetting(
+                f"MODEL=torchvision/{self.name} has weights of 8 bits with their scales, which are "
+                "no plain tensors and come from no MODEL_PATH; unset it, or export such a network "
+                "of your own and serve it with MODEL=exported"
+            )
         if device.type != "cpu":
             raise WrongSetting(f"MODEL=torchvision/{self.name} computes on CPUs alone: DEVICE=cpu")
         backend: str = zoo.default_entry(self.name).meta["backend"]

@@ -69,7 +69,7 @@ class Exported:
         self._description, self._program = said, program
         self._try(device, weights.filename)
         self.name = Path(weights.filename).stem
-        self.version = version_of(weights.content)
+        self.version = version_of(weights.content, weights.beside)
         self.result_key = "predictions" if said.labels else "values"
         options = (ranking.top_k(said.labels),) if said.labels else ()
         self.input_spec = replace(said.spec, options=options)

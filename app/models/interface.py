@@ -54,7 +54,8 @@ class Model(Protocol):
         name: as shown to clients.
         input_spec: how HTTP workers decode, which parameters and routes there are; may depend on
             the choice of weights, set by ``load``.
-        version: 12 hex digits of the weights' SHA-256, or ``random-SEED``; set by ``load``.
+        version: 12 hex digits of the SHA-256 of what decides an answer, or ``random-SEED``; set by
+                ``load``.
     """
 
     name: str

@@ -82,8 +82,12 @@ def whole(value: object, low: int, high: int) -> int:
 
 
 def number(value: Any) -> float:
-    """Return a finite number."""
-    if type(value) not in (int, float) or not math.isfinite(value):
+    """Return a finite number, which a float can hold."""
+    try:
+        is_finite = type(value) in (int, float) and math.isfinite(value)
+    except OverflowError:
+        is_finite = False
+    if not is_finite:
         raise ValueError(value)
     return float(value) if isinstance(value, float) else int(value)
 
@@ -131,7 +135,9 @@ def _aspect(value: object) -> float:
 
 def _routes(value: object) -> tuple[str, ...]:
     routes = texts(value) if value else ()
-    if not all(route.startswith("/") and len(route) > 1 and route.isascii() for route in routes):
+    if not all(
+        route.startswith("/") and not route.endswith("/") and route.isascii() for route in routes
+    ):
         raise ValueError(value)
     return routes
 
@@ -188,7 +194,7 @@ _SPEC = {
     "max_aspect": Member(_optional(_aspect), "a number of at least 1, or null"),
     "batch": one_of("stack", "list"),
     "options": Member(_options, "a list of options"),
-    "routes": Member(_routes, "a list of paths that begin with /"),
+    "routes": Member(_routes, "a list of paths that begin with / and do not end with one"),
 }
 
 

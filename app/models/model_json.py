@@ -14,6 +14,7 @@ from app.models import members
 from app.models.members import Member, WrongMember
 
 CHANNELS = {"RGB": 3, "L": 1}
+_MOST = 1e9  # of a pixel from 0 to 1, nothing would be left beside more in 32 bits
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,10 @@ class Description:
 def _numbers(value: object) -> tuple[float, ...]:
     if not isinstance(value, list):
         raise TypeError(value)
-    return tuple(members.number(each) for each in value)
+    numbers = tuple(members.number(each) for each in value)
+    if not all(abs(each) <= _MOST for each in numbers):
+        raise ValueError(value)
+    return numbers
 
 
 def _positive(value: object) -> tuple[float, ...]:
@@ -52,8 +56,8 @@ MEMBERS: Mapping[str, Member] = {
     "task": members.one_of("classification", "values"),
     "labels": Member(members.texts, "a list of texts"),
     **members.PICTURE,
-    "mean": Member(_numbers, "a list of one number a channel"),
-    "std": Member(_positive, "a list of one number over 0 a channel"),
+    "mean": Member(_numbers, "a list of one number of at most 1e9 a channel"),
+    "std": Member(_positive, "a list of one number over 0, of at most 1e9, a channel"),
     "scores": members.one_of("softmax", "sigmoid", "as_is"),
 }
 _REQUIRED = ("resize", "mean", "std")

@@ -65,7 +65,6 @@ class OwnModel:
         self.result_key: str | None = "predictions"
         self.labels: tuple[str, ...] = ()
         self.input_spec = USUAL_INPUT
-        self.precision = "float32"
 
     def _has(self, name: str) -> bool:
         return getattr(self._made, name, None) is not None
@@ -104,12 +103,15 @@ class OwnModel:
         self._load(device, weights)
         with torch.inference_mode():
             self._warmup()
-        content = self._source if weights.content is None else weights.content
-        self.version = self._text("version", ascii_only=True) or version_of(content)
+        self.version = self._text("version", ascii_only=True) or self._files_version(weights)
         self.name = self._text("name") or self._kind
-        self.precision = self._text("precision") or "float32"
         self.result_key = self._result_key()
         self._describe_input()
+
+    def _files_version(self, weights: Weights) -> str:
+        if weights.content is None:
+            return version_of(self._source)
+        return version_of(weights.content, weights.beside, self._source)
 
     def _text(self, name: str, *, ascii_only: bool = False) -> str:
         value = getattr(self._made, name, None) or ""

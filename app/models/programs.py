@@ -1,16 +1,13 @@
 """Files that bring their own network: torch.export's ``.pt2`` and TorchScript's ``.pt``.
 
-Runs in the engine process. Such a file is a program in PyTorch's operators. PyTorch's own loader
-of ``.pt2`` would also unpickle whatever it finds, evaluate texts as Python and look up any name in
-``torch``: all three are kept from it here.
+Runs in the engine process. Such a file is a program in PyTorch's operators; ``archives`` keeps
+from PyTorch's loaders whatever else they would run, and no pickle of more than tensors is read.
 """
 
 import contextlib
 import io
-import json
 import os
 import pickle
-import re
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
@@ -21,24 +18,11 @@ import torch
 from torch import Tensor, nn
 from torch.export import passes
 
+from app.models import archives
 from app.models.weights import CONVERT, WeightsError, damaged
 
 EXPORT = "torch.export.save(torch.export.export(model, (images,)), 'model.pt2')"
 _ONLY_TENSORS = {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": None}
-# Sizes such as `Mul(Integer(2), Symbol('s77', positive=True))` or `2*s77`: sympy would evaluate
-# anything else as Python.
-_SIZE = re.compile(
-    r"(?:Symbol\('[a-z]+\d+'|[a-z]+=(?:True|False)|[a-z]+\d+|[A-Z][A-Za-z]*|\d+(?:\.\d+)?"
-    r"|[\s+\-*/(),<>=!&|~%])*"
-)
-_ARITHMETIC = (
-    "abs add and_ eq floordiv ge getitem gt index le lshift lt mod mul ne neg not_ or_ pos pow "
-    "rshift sub truediv xor"
-)
-_OPERATOR = re.compile(
-    r"torch\.ops\.[a-z]\w*\.(?!__)\w+(\.[a-z]\w*)?|torch\.sym_\w+|math\.[a-z]\w*|"
-    rf"_operator\.({'|'.join(_ARITHMETIC.split())})"
-)
 
 
 @dataclass(frozen=True)
@@ -74,10 +58,10 @@ def load(content: bytes, filename: str, device: torch.device) -> Program:
 
 
 def _exported(content: bytes, filename: str, device: torch.device) -> Program:
-    _refuse_python(content, filename)
+    archive = archives.exported(content, filename)
     try:
         with _environment(_ONLY_TENSORS):
-            program = torch.export.load(io.BytesIO(content))
+            program = torch.export.load(io.BytesIO(archive))
         program = passes.move_to_device_pass(program, str(device))
     except pickle.UnpicklingError as error:
         raise WeightsError(
@@ -111,48 +95,18 @@ def _bounds(program: torch.export.ExportedProgram, images: Any) -> tuple[int, in
     return max(1, least or 1), most
 
 
-def _refuse_python(content: bytes, filename: str) -> None:
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            names = archive.namelist()
-            if len(names) != len(set(names)):
-                raise ValueError("two parts have one name")  # PyTorch might read the other one
-            parts = [json.loads(archive.read(name)) for name in names if name.endswith(".json")]
-    except Exception as error:
-        raise WeightsError(damaged(filename, error)) from error
-    for part in parts:
-        for found in _python_in(part):
-            raise WeightsError(
-                f"{filename} asks for {found[:80]!r}, which is no operator of PyTorch and no size, "
-                "and is not run"
-            )
-
-
-def _python_in(value: Any) -> Iterator[str]:
-    """Yield the texts that the loader would take for Python or for any name in ``torch``."""
-    if isinstance(value, dict):
-        size, target = value.get("expr_str", ""), value.get("target", "")
-        if not (isinstance(size, str) and _SIZE.fullmatch(size)):
-            yield str(size)
-        calls = "inputs" in value and "target" in value
-        if calls and not (isinstance(target, str) and _OPERATOR.fullmatch(target)):
-            yield str(target)
-    for inner in value.values() if isinstance(value, dict) else value:
-        if isinstance(inner, dict | list):
-            yield from _python_in(inner)
-
-
 def _torchscript(content: bytes, filename: str, device: torch.device) -> Program:
     if not _has_torchscript(content):
         raise WeightsError(
             f"{filename} is no TorchScript program; a state dict goes with the MODEL that it fills,"
             f" and a pickle, which is not run, is converted with {EXPORT}, or {CONVERT}"
         )
+    archive = archives.torchscript(content, filename)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it is deprecated; whoever has such a file knows
             module: nn.Module = torch.jit.load(  # type: ignore[no-untyped-call]
-                io.BytesIO(content), map_location=device
+                io.BytesIO(archive), map_location=device
             )
     except Exception as error:
         raise WeightsError(damaged(filename, error)) from error

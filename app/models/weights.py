@@ -28,9 +28,18 @@ class WeightsError(Exception):
     """The weights file is not usable; the message is one sentence that says why."""
 
 
-def version_of(content: bytes) -> str:
-    """Return the first 12 hex digits of the SHA-256 of a weights file."""
-    return hashlib.sha256(content).hexdigest()[:12]
+def version_of(content: bytes, *others: bytes | None) -> str:
+    """Return 12 hex digits that name what decides an answer.
+
+    Args:
+        content: bytes of the weights file; alone, the version is the start of its SHA-256.
+        others: what counts as well, each in its place; None where there is none.
+    """
+    digest = hashlib.sha256(content)
+    if any(other is not None for other in others):
+        parts = (None if other is None else hashlib.sha256(other).hexdigest() for other in others)
+        digest = hashlib.sha256(" ".join([digest.hexdigest(), *map(str, parts)]).encode())
+    return digest.hexdigest()[:12]
 
 
 def load_state_dict(content: bytes, filename: str) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torchvision import models as zoo
 from torchvision.models import WeightsEnum
 
+from app.models import networks
 from app.models.interface import Weights
 from app.models.labels import parse
 from app.models.registry import WrongSetting
@@ -78,7 +79,7 @@ def load(name: str, weights: Weights, **arguments: Any) -> Loaded:
 
     Raises:
         WeightsError: no download, or a file that does not fit.
-        WrongSetting: WEIGHTS names no entry.
+        WrongSetting: WEIGHTS names no entry, or goes not with MODEL_PATH.
     """
     if weights.content is None and weights.choice != "random":
         loaded = _from_torchvision(name, weights.choice, arguments)
@@ -89,16 +90,18 @@ def load(name: str, weights: Weights, **arguments: Any) -> Loaded:
 
 
 def _from_file(name: str, weights: Weights, arguments: dict[str, Any]) -> Loaded:
-    entry = default_entry(name)
+    default = default_entry(name)
+    entry = default if weights.content is None else _chosen(name, weights.choice)
     labels: list[str] = entry.meta["categories"]
     if weights.beside is not None:
         labels = parse(weights.beside)
         arguments = {**arguments, "num_classes": len(labels)}
     torch.manual_seed(SEED)
-    network = zoo.get_model(name, weights=None, **_image_size(name, entry), **arguments)
     if weights.content is None:
+        network = networks.build(name, entry, **arguments)
         return Loaded(network, f"random-{SEED}", entry, labels)
-    state = load_state_dict(weights.content, weights.filename)
+    state = networks.answering(load_state_dict(weights.content, weights.filename))
+    network = networks.build(name, entry, state, **arguments)
     classes = _other_classes(network, state, len(labels))
     if classes and weights.beside is not None:
         raise WeightsError(
@@ -110,15 +113,21 @@ def _from_file(name: str, weights: Weights, arguments: dict[str, Any]) -> Loaded
             f"a labels.txt beside it, with the name of one class a line, says what they are"
         )
     fill(network, state, weights.filename)
-    return Loaded(network, version_of(weights.content), entry, labels)
+    choice = None if entry == default else entry.name.encode()
+    return Loaded(network, version_of(weights.content, weights.beside, choice), entry, labels)
 
 
-def _image_size(name: str, entry: WeightsEnum) -> dict[str, int]:
-    """Return the side that a vision transformer is built for, which the preset's images have.
-
-    torchvision's builders take it from the weights, and 224 where there are none.
-    """
-    return {"image_size": entry.meta["min_size"][0]} if name.startswith("vit_") else {}
+def _chosen(name: str, choice: str) -> WeightsEnum:
+    entries: Any = zoo.get_model_weights(name)
+    known = ", ".join(dict.fromkeys([*entries.__members__, "DEFAULT"]))
+    if choice == "random":
+        raise WrongSetting(
+            f"WEIGHTS=random: MODEL_PATH is set, whose weights are {name}'s; beside it go {known}"
+        )
+    if choice not in entries.__members__:
+        raise WrongSetting(f"WEIGHTS={choice}: {name} has {known} and random")
+    entry: WeightsEnum = entries[choice]
+    return entry
 
 
 def _other_classes(network: nn.Module, state: Mapping[str, Tensor], classes: int) -> int | None:
@@ -133,11 +142,7 @@ def _other_classes(network: nn.Module, state: Mapping[str, Tensor], classes: int
 
 
 def _from_torchvision(name: str, choice: str, arguments: dict[str, Any]) -> Loaded:
-    entries: Any = zoo.get_model_weights(name)
-    if choice not in entries.__members__:
-        known = ", ".join(dict.fromkeys([*entries.__members__, "DEFAULT"]))
-        raise WrongSetting(f"WEIGHTS={choice}: {name} has {known} and random")
-    entry = entries[choice]
+    entry: Any = _chosen(name, choice)
     try:
         # A progress bar belongs on a terminal; in a log it would be noise.
         network = zoo.get_model(name, weights=entry, progress=sys.stderr.isatty(), **arguments)

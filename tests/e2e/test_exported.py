@@ -61,11 +61,11 @@ def test_a_state_dict_of_other_classes_is_served_with_labels_txt(
     start: Start, tmp_path: Path
 ) -> None:
     network = models.squeezenet1_1(num_classes=3)
-    torch.save(network.state_dict(), tmp_path / "mine.pth")
+    torch.save(network.state_dict(), tmp_path / "mine.pt")
     (tmp_path / "labels.txt").write_text("cat\ndog\n")
-    server = start(MODEL="torchvision/squeezenet1_1", MODEL_PATH=tmp_path)
+    server = start(MODEL="torchvision/squeezenet1_1", MODEL_PATH=tmp_path / "mine.pt")
     wait_for(lambda: answers(server), "the HTTP side")
-    wait_for(lambda: "labels.txt has 2 lines and mine.pth has 3 classes" in reason(server), "it")
+    wait_for(lambda: "labels.txt has 2 lines and mine.pt has 3 classes" in reason(server), "it")
     (tmp_path / "labels.txt").write_text("cat\ndog\ntapir\n")
     server.wait_ready()
     found = server.post(png(size=300)).json()["predictions"]

@@ -204,6 +204,14 @@ class UnknownSpec(Least):
     input_spec = {"size": 64}
 
 
+class WrongRoute(Least):
+    input_spec = {"routes": ["/analyze/"]}
+
+
+class WrongNumber(Least):
+    input_spec = {"max_aspect": 10**400}
+
+
 class WrongLabels(Least):
     labels = [1, 2]
 

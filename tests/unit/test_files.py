@@ -41,9 +41,13 @@ def test_a_directory_with_none_or_several_is_refused_by_name(
 
 
 @pytest.mark.parametrize(
-    ("name", "beside"),
-    [("a.pt2", "model.json"), ("a.pt", "model.json"), ("a.pth", "labels.txt"),
-     ("a.safetensors", "labels.txt")],
+    ("model", "name", "beside"),
+    [("exported", "a.pt2", "model.json"), ("exported", "a.pt", "model.json"),
+     ("torchvision/resnet18", "a.pt", "labels.txt"), ("mnist", "a.pt", "labels.txt"),
+     ("torchvision/resnet18", "a.pth", "labels.txt"), ("mine.py:Mine", "a.pt", "model.json"),
+     ("mine.py:Mine", "a.safetensors", "labels.txt")],
 )  # fmt: skip
-def test_what_lies_beside_goes_by_the_kind_of_the_file(name: str, beside: str) -> None:
-    assert files.beside(Path("/m", name)) == Path("/m", beside)
+def test_what_lies_beside_goes_by_the_model_and_the_kind_of_the_file(
+    model: str, name: str, beside: str
+) -> None:
+    assert files.beside(Path("/m", name), model) == Path("/m", beside)

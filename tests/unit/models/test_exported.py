@@ -89,6 +89,8 @@ def test_it_is_called_by_its_file_and_its_version_is_the_files() -> None:
     assert (model.name, len(model.version)) == ("flowers", 12)
     assert model.version == runner(content).model.version
     assert model.version != runner(pt2(images=3)).model.version
+    other = described(labels=["blue", "green", "red"])
+    assert model.version != runner(content, beside=other).model.version
 
 
 def sentence(content: bytes, filename: str = "m.pt2", beside: bytes | None = described()) -> str:
@@ -117,6 +119,8 @@ class TwoInputs(nn.Module):
         (described(labels=...), "model.json lacks labels"),
         (described(resize=...), "model.json lacks resize, which is the shorter side"),
         (described(std=[1, 1, 0]), "has std = [1, 1, 0]; allowed is a list of one number over 0"),
+        (described(std=[1, 1, 10**400]), "has std = [1, 1, 1000"),
+        (described(mean=[10**30, 0, 0]), "allowed is a list of one number of at most 1e9"),
         (described(mean=[0.5]), "has 1 numbers in mean; mode RGB has 3"),
         (described(task="detection"), 'task = "detection"; allowed is one of classification'),
         (described(task="values"), "has labels or scores, which go with task = classification"),

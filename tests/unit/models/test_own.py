@@ -16,6 +16,7 @@ from app.models import registry
 from app.models.interface import Query, Weights
 from app.models.lookup import why
 from app.models.registry import UnknownModel, WrongSetting
+from app.models.weights import version_of
 from tests.stubs import own
 
 SOURCE = Path(own.__file__)
@@ -53,8 +54,11 @@ def test_everything_that_a_class_may_have_is_used() -> None:
     assert (model.input_spec.routes, model.input_spec.interpolation) == (("/colour",), "nearest")
 
 
-def test_the_version_is_that_of_the_weights_file_where_there_is_one() -> None:
-    assert runner("TakesWeights", b"abc").model.version == "ba7816bf8f01"
+def test_the_version_is_that_of_the_weights_file_and_the_class() -> None:
+    source = SOURCE.read_bytes()
+    version = runner("TakesWeights", b"abc").model.version
+    assert version == version_of(b"abc", None, source)
+    assert version not in (version_of(b"abc"), version_of(source))
 
 
 def test_weights_that_nobody_takes_are_refused() -> None:
@@ -135,6 +139,8 @@ def test_scores_that_do_not_fit_the_labels_are_told() -> None:
         ("FailsToBegin", "raised KeyError: 'size' (own.py, line "),
         ("WrongSpec", 'input_spec has crop = [64, "wide"]; allowed is a side in pixels'),
         ("UnknownSpec", 'input_spec has no member "size"; its members are mode, resize'),
+        ("WrongRoute", 'has routes = ["/analyze/"]; allowed is a list of paths that begin with /'),
+        ("WrongNumber", "has max_aspect = 1000"),
         ("WrongLabels", "labels is [1, 2]; allowed is a list of texts"),
         ("WrongKey", "has result_key"),
         ("WrongVersion", "has version"),

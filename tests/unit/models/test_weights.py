@@ -150,7 +150,16 @@ def test_fill_names_both_shapes_and_leaves_the_module_as_it_was() -> None:
 
 
 def test_the_version_is_the_first_12_hex_digits_of_sha256() -> None:
-    assert version_of(b"abc") == "ba7816bf8f01"
+    assert version_of(b"abc") == version_of(b"abc", None) == "ba7816bf8f01"
+
+
+def test_the_version_tells_apart_what_else_decides_the_answer() -> None:
+    versions = {
+        version_of(b"abc"), version_of(b"abc", b"d"), version_of(b"abc", b"d", b"e"),
+        version_of(b"abc", None, b"d"), version_of(b"abc", b"", None), version_of(b"abcd"),
+    }  # fmt: skip
+    assert {len(version) for version in versions} == {12}
+    assert len(versions) == 6
 
 
 def test_a_file_for_a_network_that_knows_its_own_version_is_taken() -> None:
