@@ -18,10 +18,10 @@ _NAME = re.compile(r"(?:[A-Za-z_]\w*)?", re.ASCII)
 _PATH = re.compile(r"[\w .:/+-]*", re.ASCII)
 _STORED = re.compile(r"(?:weight|tensor)_\d+")
 # Sizes such as `Mul(Integer(2), Symbol('s77', positive=True))` or `2*s77`: sympy would evaluate
-# anything else as Python.
+# anything else as Python. The last + keeps the search from trying every way to cut a long number.
 _SIZE = re.compile(
     r"(?:Symbol\('[a-z]+\d+'|[a-z]+=(?:True|False)|[a-z]+\d+|[A-Z][A-Za-z]*|\d+(?:\.\d+)?"
-    r"|[\s+\-*/(),<>=!&|~%])*"
+    r"|[\s+\-*/(),<>=!&|~%])*+"
 )
 _ARITHMETIC = (
     "abs add and_ eq floordiv ge getitem gt index le lshift lt mod mul ne neg not_ or_ pos pow "
