@@ -1,18 +1,18 @@
-"""Runs the model: pixels of a batch in, one JSON value an image out. The engine's only torch."""
+"""Runs the model: pixels of a batch in, one JSON value an image out."""
 
 import contextlib
-import json
 import math
 import random
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 
 from app import errors, limits
 from app.engine.gpu import MIB, Pool
+from app.engine.outputs import Result, check_portable, is_finite, numbers, to_result
 from app.models.interface import Model, Query, Weights
 from app.models.registry import WrongSetting
 
@@ -20,11 +20,6 @@ CPU_MAX_BATCH, CUDA_MAX_BATCH = 8, 64
 USUAL_SIDE = 480  # the shorter one, where the model takes any size
 HALF = {"cuda": torch.float16}  # by the device's type
 GOLDEN_SEED = 20
-GOLDEN_VALUES = 4096  # of larger outputs every so-many-th counts
-
-
-# Of one image: its JSON, or why it cannot be answered as asked.
-Result = bytes | errors.ClientError
 
 
 class LoadError(Exception):
@@ -171,7 +166,7 @@ class Runner:
         noise = replace(sample, payload=content)
         began = time.monotonic()
         with _translated_errors(self.device, 1):
-            values = _numbers(self._golden_outputs(noise))
+            values = numbers(self._golden_outputs(noise))
         return values, time.monotonic() - began
 
     def gpu_uuid(self) -> str | None:
@@ -204,13 +199,13 @@ class Runner:
                 raise errors.ModelError(
                     f"the model returned {len(results)} results for {len(images)} images"
                 )
-            return [_to_result(result) for result in results]
+            return [to_result(result) for result in results]
 
     @torch.inference_mode()
     def _answer(self, images: Sequence[Pixels]) -> Sequence[object]:
         with self._autocast():
             outputs = self.model.predict(self._batch(images))
-        if not all(map(_is_finite, _tensors(outputs))):
+        if not is_finite(outputs):
             raise errors.ModelError("the model's outputs are not finite")
         return self.model.postprocess(outputs, [image.query for image in images])
 
@@ -243,7 +238,7 @@ def _translated_errors(device: torch.device, images: int) -> Iterator[None]:
     try:
         yield
     except errors.ServingError as error:
-        _check_portable(error)
+        check_portable(error)
         raise
     except torch.OutOfMemoryError as error:
         if device.type == "cuda":
@@ -256,59 +251,3 @@ def _translated_errors(device: torch.device, images: int) -> Iterator[None]:
         raise errors.ModelError(
             f"the model raised {type(error).__name__}; the server's log has the traceback"
         ) from error
-
-
-def _to_result(result: object) -> Result:
-    if isinstance(result, errors.ClientError):
-        _check_portable(result)
-        return result
-    return _to_json(result)
-
-
-def _check_portable(error: errors.ServingError) -> None:
-    _to_json([error.message, error.details])  # both travel to the client
-
-
-def _to_json(result: object) -> bytes:
-    try:
-        return json.dumps(result, allow_nan=False, default=_refuse).encode()
-    except TypeError:
-        words = "a member's name is no text"
-    except ValueError as error:
-        words = "a number is not finite" if "range" in str(error) else "it contains itself"
-    except RecursionError:
-        words = "it is nested too deeply"
-    raise errors.ModelError(f"the model's result is not JSON: {words}")
-
-
-def _refuse(value: object) -> NoReturn:
-    raise errors.ModelError(f"the model's result is not JSON: it holds a {type(value).__name__}")
-
-
-def _tensors(outputs: Any) -> Iterator[torch.Tensor]:
-    """Yield every tensor in a model's outputs, whatever holds them."""
-    if isinstance(outputs, torch.Tensor):
-        yield outputs
-    elif isinstance(outputs, dict):
-        for value in outputs.values():
-            yield from _tensors(value)
-    elif isinstance(outputs, list | tuple):
-        for value in outputs:
-            yield from _tensors(value)
-
-
-def _is_finite(tensor: torch.Tensor) -> bool:
-    return not tensor.is_floating_point() or bool(tensor.isfinite().all())
-
-
-def _numbers(outputs: Any) -> list[float]:
-    """Return every number in a model's outputs, whatever holds them; of many, a fixed choice."""
-    if isinstance(outputs, torch.Tensor):
-        flat = outputs.detach().flatten()
-        numbers: list[float] = flat[:: 1 + len(flat) // GOLDEN_VALUES].float().tolist()
-        return numbers
-    if isinstance(outputs, dict):
-        return [number for value in outputs.values() for number in _numbers(value)]
-    if isinstance(outputs, list | tuple):
-        return [number for value in outputs for number in _numbers(value)]
-    return [float(outputs)] if isinstance(outputs, int | float) else []
