@@ -41,7 +41,9 @@ class JsonBody:
             self._content = content
             self.members: Any = json.loads(self._without_long_strings())
         except (ValueError, RecursionError) as error:
-            raise errors.MalformedJson(f"the body is not JSON: {error}") from error
+            # Without the long strings, a position would be another one.
+            words = getattr(error, "msg", error) if self._long else error
+            raise errors.MalformedJson(f"the body is not JSON: {words}") from error
 
     def base64(self, value: str) -> bytes:
         """Return what a base64 string among the members stands for.

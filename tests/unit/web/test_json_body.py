@@ -78,6 +78,13 @@ def test_what_is_not_json_is_refused(document: str) -> None:
         JsonBody(document.encode())
 
 
+def test_a_position_is_told_only_where_it_is_right() -> None:
+    with pytest.raises(MalformedJson, match=r"line 1 column 2 \(char 1\)"):
+        JsonBody(b"{7}")
+    with pytest.raises(MalformedJson, match=r"not JSON: Expecting ',' delimiter$"):
+        JsonBody(b'{"image": "%s" 7}' % TEXT.encode())
+
+
 def test_other_members_are_left_alone_and_every_string_stays_in_its_place() -> None:
     notes = {"quoted": '\\"' * 500, "words": "long and \\" * 100, "": "", "a" * 500: 1}
     images = [TEXT[: 4 * length] for length in (1, 70, 4000, 2, 90)]
