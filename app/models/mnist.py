@@ -84,7 +84,8 @@ class Mnist:
         if weights.content is None:
             self.version = f"random-{_RANDOM_SEED}"
         else:
-            fill(network, load_state_dict(weights.content, weights.filename), weights.filename)
+            state = load_state_dict(weights.content, weights.filename)
+            fill(network, state, weights.filename, "MODEL=mnist")
             self.version = version_of(weights.content)
         network.eval().requires_grad_(False)
         self._network = network.to(memory_format=torch.channels_last).to(device)

@@ -56,16 +56,22 @@ def load_state_dict(content: bytes, filename: str) -> dict[str, Tensor]:
         return _load_safetensors(content, filename)
     if filename.endswith((".pth", ".pt")):
         return _load_pth(content, filename)
-    raise WeightsError(f"{filename}: a state dict is named *.safetensors, *.pth or *.pt")
+    raise WeightsError(
+        f"{filename}: a state dict is named *.safetensors, *.pth or *.pt; a program is served by "
+        "MODEL=exported"
+    )
 
 
-def fill(module: nn.Module, state: Mapping[str, Tensor], filename: str) -> None:
+def fill(
+    module: nn.Module, state: Mapping[str, Tensor], filename: str, model: str = "the model"
+) -> None:
     """Copy the tensors into the module; names and shapes must be exactly the module's.
 
     Args:
         module: network to fill, on any device; its own types are kept.
         state: what ``load_state_dict`` returned.
         filename: for the message.
+        model: for the message, as whoever set it would know it.
 
     Raises:
         WeightsError: tensors are missing, left over or of another shape.
@@ -89,7 +95,7 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], filename: str) -> None:
         if names
     ]
     if problems:
-        raise WeightsError(f"{filename} does not fit the model: tensors {', '.join(problems)}")
+        raise WeightsError(f"{filename} does not fit {model}: tensors {', '.join(problems)}")
     wanted.update(state)  # into the module's own, which also says its version
     module.load_state_dict(wanted)
 

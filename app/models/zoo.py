@@ -112,7 +112,7 @@ def _from_file(name: str, weights: Weights, arguments: dict[str, Any]) -> Loaded
             f"{weights.filename} has {classes} classes and torchvision's {name} has {len(labels)}; "
             f"a labels.txt beside it, with the name of one class a line, says what they are"
         )
-    fill(network, state, weights.filename)
+    fill(network, state, weights.filename, f"MODEL=torchvision/{name}")
     choice = None if entry == default else entry.name.encode()
     return Loaded(network, version_of(weights.content, weights.beside, choice), entry, labels)
 

@@ -133,9 +133,9 @@ def test_fill_needs_no_batch_counters() -> None:
 def test_fill_names_the_first_missing_and_unexpected_tensors_and_counts_them() -> None:
     state = {f"module.{k}": v for k, v in network().state_dict().items()}
     with pytest.raises(WeightsError) as caught:
-        fill(network(), state, "w.pth")
+        fill(network(), state, "w.pth", "MODEL=mnist")
     text = str(caught.value)
-    assert text.startswith("w.pth does not fit the model: ")
+    assert text.startswith("w.pth does not fit MODEL=mnist: ")
     assert "8 missing (0.weight, 0.bias, 1.weight and 5 more)" in text
     assert "9 unexpected (module.0.weight, module.0.bias, module.1.weight and 6 more)" in text
 
