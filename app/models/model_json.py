@@ -46,6 +46,12 @@ def _numbers(value: object) -> tuple[float, ...]:
     return numbers
 
 
+def _means(value: object) -> tuple[float, ...]:
+    if not all(abs(each) <= 1 for each in _numbers(value)):
+        raise ValueError(value)
+    return _numbers(value)
+
+
 def _positive(value: object) -> tuple[float, ...]:
     if not all(each > 0 for each in _numbers(value)):
         raise ValueError(value)
@@ -56,7 +62,7 @@ MEMBERS: Mapping[str, Member] = {
     "task": members.one_of("classification", "values"),
     "labels": Member(members.texts, "a list of texts"),
     **members.PICTURE,
-    "mean": Member(_numbers, "a list of one number of at most 1e9 a channel"),
+    "mean": Member(_means, "a list of one number from -1 to 1 a channel; pixels are from 0 to 1"),
     "std": Member(_positive, "a list of one number over 0, of at most 1e9, a channel"),
     "scores": members.one_of("softmax", "sigmoid", "as_is"),
 }
