@@ -184,16 +184,21 @@ def test_what_waits_while_a_batch_runs_becomes_the_next_batch(engine: Engine) ->
     wire.sock.close()
 
 
-@pytest.mark.parametrize("engine", ["Raises"], indirect=True)
-def test_an_image_that_makes_the_model_raise_fails_alone(engine: Engine) -> None:
-    wire = engine.connect()
+def outcomes_of_four(wire: Wire) -> list[Frame]:
+    """Return what becomes of a batch of four, of which number 3 is marked."""
     wire.send(submit(1))
     assert wire.next(Type.STARTED).head == {"ids": [1]}
     marked = submit(3)
     for frame in (submit(2), Frame(marked.type, 3, marked.head, MARKED), submit(4), submit(5)):
         wire.send(frame)
     assert wire.next(Type.RESULT).id == 1
-    outcomes = [wire.next(Type.RESULT, Type.FAILED) for _ in range(4)]
+    return [wire.next(Type.RESULT, Type.FAILED) for _ in range(4)]
+
+
+@pytest.mark.parametrize("engine", ["Raises"], indirect=True)
+def test_an_image_that_makes_the_model_raise_fails_alone(engine: Engine) -> None:
+    wire = engine.connect()
+    outcomes = outcomes_of_four(wire)
     assert [frame.id for frame in outcomes if frame.type is Type.RESULT] == [2, 4, 5]
     [failed] = [frame for frame in outcomes if frame.type is Type.FAILED]
     assert (failed.id, failed.head["code"]) == (3, "model_error")
@@ -207,13 +212,7 @@ def test_an_image_that_the_model_refuses_is_the_clients_fault_and_nobody_elses(
     engine: Engine, batches: list[int]
 ) -> None:
     wire = engine.connect()
-    wire.send(submit(1))
-    assert wire.next(Type.STARTED).head == {"ids": [1]}
-    marked = submit(3)
-    for frame in (submit(2), Frame(marked.type, 3, marked.head, MARKED), submit(4), submit(5)):
-        wire.send(frame)
-    assert wire.next(Type.RESULT).id == 1
-    outcomes = [wire.next(Type.RESULT, Type.FAILED) for _ in range(4)]
+    outcomes = outcomes_of_four(wire)
     answered = {frame.id: frame.head["batch"] for frame in outcomes if frame.type is Type.RESULT}
     assert answered == dict(zip((2, 4, 5), batches, strict=True))
     [failed] = [frame for frame in outcomes if frame.type is Type.FAILED]
