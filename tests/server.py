@@ -152,7 +152,8 @@ class Server(Client):
 
     def arbiter(self) -> int:
         """Return the pid of gunicorn's arbiter."""
-        [pid] = [line["pid"] for line in self.events("log") if "Starting" in line["message"]]
+        started = "Starting gunicorn"
+        [pid] = [line["pid"] for line in self.events("log") if started in line["message"]]
         return int(pid)
 
     def destroy(self) -> None:

@@ -13,6 +13,7 @@ from app import logs
 from app.engine.protocol import Decoder, Frame, ProtocolError, Type
 from app.input_spec import InputSpec
 from app.lifecycle import SERVING, Stage
+from app.turnstile import take_turn
 
 _CHUNK = 1 << 18
 Record = TypeVar("Record")
@@ -175,4 +176,4 @@ class Link(Generic[Record]):
         self._sock.sendall(frame.encode_head())
         for start in range(0, len(frame.payload), _CHUNK):
             self._sock.sendall(frame.payload[start : start + _CHUNK])
-            gevent.sleep(0)
+            take_turn()

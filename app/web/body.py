@@ -12,11 +12,12 @@ from multipart import MultipartError, MultipartSegment, PushMultipartParser
 
 from app import errors
 from app.settings import Settings
+from app.turnstile import take_turn
 from app.web.gather import gather
 from app.web.json_body import JsonBody
 
 FIELDS = ("images", "image", "file")
-_CHUNK = 1 << 20
+_CHUNK = 1 << 18
 _MAX_FIELDS = 16  # beside the images: forms carry a few words of their own
 
 
@@ -76,7 +77,7 @@ def _chunks(stream: Any) -> Iterator[bytes]:
         while chunk := stream.read(_CHUNK):
             yield chunk
             if len(chunk) == _CHUNK:
-                gevent.sleep(0)  # a client that is fast enough would have the loop to itself
+                take_turn()  # a client that is fast enough would have the loop to itself
     except (OSError, ParseException) as error:  # a chunk that breaks RFC 9112, or the client left
         raise errors.MalformedBody(f"the body broke off: {error}") from error
 

@@ -1,7 +1,9 @@
 """Health tells the truth at each stage, with the real fault behind it."""
 
+import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Start
-from tests.server import ROOT, Load, Server, png, wait_for
+from tests.server import ROOT, Load, Server, children, png, wait_for
 
 WEIGHTS = ROOT / "app/models/weights/mnist.safetensors"
 
@@ -129,6 +131,31 @@ def test_an_engine_that_is_stopped_is_seen_within_seconds_and_replaced(start: St
     wait_for(lambda: reason(server), "health to say no")
     wait_for(lambda: server.healthy() and server.engines() != [stopped], "the successor")
     assert server.events("engine_killed")[0]["cause"] == "silent"
+
+
+def test_a_probe_is_answered_before_a_burst_of_requests_that_came_first(start: Start) -> None:
+    server = start(WORKERS=1, LOG_LEVEL="debug").wait_ready()
+    [worker] = children(server.arbiter())
+    with contextlib.ExitStack() as held:
+        connections = [
+            held.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+            for _ in range(50)
+        ]
+        for connection in connections:  # each is known to the worker before the burst
+            connection.sendall(b"GET /live HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert connection.recv(1 << 16)
+        os.kill(worker, signal.SIGSTOP)
+        *burst, prober = connections
+        for connection in burst:
+            connection.sendall(b"GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n")
+        prober.sendall(b"GET /health HTTP/1.1\r\nHost: a\r\nX-Request-Id: last\r\n\r\n")
+        os.kill(worker, signal.SIGCONT)
+        assert all(connection.recv(1 << 16) for connection in connections)
+    answered = [one for one in server.events("request") if one["path"] == "/nothing"
+                or one["request_id"] == "last"]  # fmt: skip
+    assert len(answered) == 50
+    # One of them may have begun before the probe's bytes were looked at.
+    assert "last" in [one["request_id"] for one in answered[:2]]
 
 
 def test_a_wrong_setting_stops_the_start_with_one_sentence(start: Start) -> None:

@@ -1,0 +1,18 @@
+"""Lets work of the event loop through bit by bit, so that a probe never waits for a burst."""
+
+import gevent
+from gevent.lock import Semaphore
+
+_AT_ONCE = 1e-9  # seconds; more than 0, or gevent would not look at its sockets in between
+_turnstile = Semaphore()
+
+
+def take_turn() -> None:
+    """Wait, first come first served, until the loop has looked at its sockets once more.
+
+    By itself it handles every socket that has something to read before it looks again, and runs
+    up to fifty greenlets that did ``gevent.sleep(0)``. A request that arrives then, and takes no
+    turn, would wait for all of them.
+    """
+    with _turnstile:
+        gevent.sleep(_AT_ONCE)
