@@ -1,8 +1,10 @@
 """gunicorn's settings, derived from ours: ``gunicorn -c python:app.gunicorn_conf``."""
 
+import logging
+import os
 from typing import Any
 
-from app import logs
+from app import logs, spelling
 from app.settings import Settings
 
 _settings = Settings.read()
@@ -25,6 +27,13 @@ control_socket_disable = True  # it would lie in the home directory, which may n
 logconfig_dict = logs.dict_config(_settings.log_level, _settings.log_format)
 errorlog = "-"
 accesslog = None  # app.web logs requests, with what only it knows
+
+
+def on_starting(_server: Any) -> None:
+    """Tell what would be ignored without a word; the arbiter starts once, whoever is respawned."""
+    for given, meant in spelling.misspelt(os.environ):
+        sentence = f"{given} is no setting; {meant} is one"
+        logs.event("setting_unknown", level=logging.WARNING, message=sentence)
 
 
 def post_fork(_server: Any, _worker: Any) -> None:

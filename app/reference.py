@@ -32,8 +32,9 @@ _SETTINGS_PAGE = """\
 
 Environment variables, read once at the start. A wrong value stops the start with a sentence that
 names the variable, the value and what is allowed. An empty value counts as unset; where a row has
-several names, the first that is set counts. `python -m app settings` shows the values in force and
-where each came from. Written by `make docs` from `app/settings.py`.
+several names, the first that is set counts. A variable whose name is nearly one of these is told in
+the log (`setting_unknown`). `python -m app settings` shows the values in force and where each came
+from. Written by `make docs` from `app/settings.py`.
 
 """
 

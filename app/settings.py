@@ -205,6 +205,7 @@ class Settings:
         settings = cls(**values, origin=origin)
         settings.check_deadlines()
         settings.check_paths()
+        settings.check_weights()
         return settings
 
     def check_deadlines(self) -> None:
@@ -236,6 +237,14 @@ class Settings:
         if not os.path.isabs(self.state_dir) or len(os.fsencode(self.state_dir)) > 80:
             raise SettingsError(
                 f"STATE_DIR={self.state_dir}: allowed is an absolute path of at most 80 bytes."
+            )
+
+    def check_weights(self) -> None:
+        """Refuse named weights for a model that has none: they would be ignored."""
+        if self.weights != "DEFAULT" and self.model in ("mnist", "exported"):
+            raise SettingsError(
+                f"WEIGHTS={self.weights}: MODEL={self.model} has no named weights; MODEL_PATH "
+                "takes a file of weights."
             )
 
 

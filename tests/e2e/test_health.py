@@ -165,6 +165,12 @@ def test_a_wrong_setting_stops_the_start_with_one_sentence(start: Start) -> None
     assert line["message"].startswith("DRAIN_SECONDS=soon: allowed is a whole number")
 
 
+def test_a_misspelt_setting_is_told_at_the_start(start: Start) -> None:
+    server = start(MAX_BODY_BM=64).wait_ready()
+    [line] = server.events("setting_unknown")
+    assert line["message"] == "MAX_BODY_BM is no setting; MAX_BODY_MB is one"
+
+
 def test_a_port_in_use_is_named(start: Start, mnist: Server) -> None:
     server = start(PORT=mnist.port)
     assert server.wait() != 0

@@ -111,3 +111,10 @@ def test_every_variable_has_a_meaning_and_shows_in_the_table() -> None:
 
 def test_the_reference_page_is_what_the_declarations_say() -> None:
     assert (DOCS / "settings.md").read_text() == reference.settings_markdown()
+
+
+@pytest.mark.parametrize("environ", [{}, {"MODEL_PATH": "/models/net.pt2"}])
+def test_named_weights_for_a_model_without_any_are_refused(environ: dict[str, str]) -> None:
+    with pytest.raises(SettingsError, match=r"^WEIGHTS=IMAGENET1K_V2: MODEL=.* no named weights"):
+        Settings.read({**environ, "WEIGHTS": "IMAGENET1K_V2"})
+    assert Settings.read({**environ, "WEIGHTS": "DEFAULT"}).weights == "DEFAULT"

@@ -1,0 +1,16 @@
+"""Finds variables that look like misspelt settings: those would be ignored without a word."""
+
+import difflib
+from collections.abc import Iterator, Mapping
+
+from app.settings import declarations
+
+_ALIKE = 0.85  # difflib's ratio: one letter more, less or swapped, in a name of five or more
+
+
+def misspelt(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield each variable that is nearly a setting, and the setting's name."""
+    names = {name for one in declarations() for name in (one.name.upper(), *one.metadata["first"])}
+    for given in sorted(environ.keys() - names):
+        for meant in difflib.get_close_matches(given.upper(), names, 1, _ALIKE):
+            yield given, meant
