@@ -52,6 +52,7 @@ class Exported:
                 f"MODEL=exported serves a program, and MODEL_PATH is {given}; allowed is *.pt2 "
                 "of torch.export or *.pt of TorchScript"
             )
+        programs.check_kind(weights.content, weights.filename)
         if weights.beside is None:
             raise WeightsError(
                 f"{weights.filename} needs a model.json beside it, for its labels and transforms"

@@ -54,7 +54,21 @@ def load(content: bytes, filename: str, device: torch.device) -> Program:
     Raises:
         WeightsError: it is damaged, no program, or holds more than one.
     """
+    check_kind(content, filename)
     return (_exported if filename.endswith(".pt2") else _torchscript)(content, filename, device)
+
+
+def check_kind(content: bytes, filename: str) -> None:
+    """Refuse a ``.pt`` that is no program at all.
+
+    Raises:
+        WeightsError: says what such a file goes with.
+    """
+    if not filename.endswith(".pt2") and not _has_torchscript(content):
+        raise WeightsError(
+            f"{filename} is no TorchScript program; a state dict goes with the MODEL that it fills,"
+            f" and a pickle, which is not run, is converted with {EXPORT}, or {CONVERT}"
+        )
 
 
 def _exported(content: bytes, filename: str, device: torch.device) -> Program:
@@ -69,7 +83,8 @@ def _exported(content: bytes, filename: str, device: torch.device) -> Program:
             f"trust it with {EXPORT}"
         ) from error
     except Exception as error:
-        raise WeightsError(damaged(filename, error)) from error
+        otherwise = f", or was exported by a PyTorch too far from {torch.__version__}"
+        raise WeightsError(damaged(filename, error, otherwise)) from error
     names = program.graph_signature.user_inputs
     inputs = [node.meta.get("val") for node in program.graph.nodes if node.name in names]
     if len(names) != 1 or not isinstance(inputs[0], Tensor):
@@ -96,11 +111,6 @@ def _bounds(program: torch.export.ExportedProgram, images: Any) -> tuple[int, in
 
 
 def _torchscript(content: bytes, filename: str, device: torch.device) -> Program:
-    if not _has_torchscript(content):
-        raise WeightsError(
-            f"{filename} is no TorchScript program; a state dict goes with the MODEL that it fills,"
-            f" and a pickle, which is not run, is converted with {EXPORT}, or {CONVERT}"
-        )
     archive = archives.torchscript(content, filename)
     try:
         with warnings.catch_warnings():

@@ -159,9 +159,15 @@ def _refused(filename: str, error: Exception) -> str:
     return damaged(filename, error)
 
 
-def damaged(filename: str, error: Exception) -> str:
-    """Return the sentence for a file whose bytes are not what they should be."""
-    return f"{filename} is truncated or damaged: {_cause(error)}"
+def damaged(filename: str, error: Exception, otherwise: str = "") -> str:
+    """Return the sentence for a file whose bytes are not what they should be.
+
+    Args:
+        filename: the file.
+        error: what its reader raised.
+        otherwise: what else it may be, such as ``, or too new``.
+    """
+    return f"{filename} is truncated or damaged{otherwise}: {_cause(error)}"
 
 
 def _cause(error: Exception) -> str:

@@ -155,6 +155,20 @@ def test_a_model_path_that_is_no_programs_stops_the_start(
         Exported().load(torch.device("cpu"), Weights(content, filename, "DEFAULT"))
 
 
+def test_a_state_dict_named_pt_is_told_what_it_goes_with_before_a_model_json_is_asked_for() -> None:
+    buffer = io.BytesIO()
+    torch.save(Colours().state_dict(), buffer)
+    for beside in (None, described()):
+        text = sentence(buffer.getvalue(), "m.pt", beside)
+        assert "a state dict goes with the MODEL that it fills" in text
+
+
+def test_a_pt2_of_another_format_is_told_so() -> None:
+    other = edited(pt2(), "model.json", lambda part: part.replace(b'"major": 8', b'"major": 7'))
+    text = sentence(other, "m.pt2")
+    assert f", or was exported by a PyTorch too far from {torch.__version__}: " in text
+
+
 # ---- no Python in a file is ever run
 
 
