@@ -71,6 +71,10 @@ class DeepCheck:
         self._golden = answers[-1][0]
         if not all(map(math.isfinite, self._golden)):
             raise errors.ModelError("the model's outputs are not finite")
+        if unsteady := difference(answers[0][0], self._golden):
+            logs.event("deep_check_unsteady", level=logging.WARNING,
+                       message="asked twice for one image, the model answered differently: "
+                       f"{unsteady}; one that is meant to needs DEEP_CHECK_SECONDS=0")  # fmt: skip
         self._usual = sorted(seconds for _, seconds in answers)[RECORDINGS // 2]
         self.finding = Finding(healthy=True, reason="", at=now, seconds=round(self._usual, 6))
         self._due = now + self._period

@@ -23,7 +23,7 @@ def _as_it_is(part: bytes) -> bytes:
 
 
 # What torch.export.save writes, by the names below the archive's folder; first that of 2.8 and
-# later, then that of 2.5 to 2.7, which has no folder. None: known, and of no use here.
+# later, then that of 2.6 and 2.7, which has no folder. None: known, and of no use here.
 _EXPORTED: Mapping[str, Check | None] = {
     r"models/model\.json": graphs.checked_graph,
     r"data/(?:weights/model_weights|constants/model_constants)_config\.json": (

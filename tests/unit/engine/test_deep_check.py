@@ -54,6 +54,22 @@ def test_what_counts_as_another_answer(values: list[float], words: str) -> None:
     assert words in difference(GOLDEN, values)
 
 
+def test_a_model_that_answers_at_random_is_told_what_it_needs_at_the_load(
+    model: Model, caplog: pytest.LogCaptureFixture
+) -> None:
+    DeepCheck(model.ask, period=30.0).record(100.0)
+    assert not caplog.records
+    drawn = iter(range(100))
+
+    def ask() -> tuple[list[float], float]:
+        return [float(next(drawn)), 0.5], 0.01
+
+    DeepCheck(ask, period=30.0).record(100.0)
+    [line] = caplog.records
+    assert line.getMessage() == "deep_check_unsteady"
+    assert "needs DEEP_CHECK_SECONDS=0" in line.fields["message"]
+
+
 def test_two_classes_that_tie_may_change_places() -> None:
     assert difference([0.5, 0.50001], [0.50001, 0.5]) == ""
 

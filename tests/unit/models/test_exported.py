@@ -21,6 +21,8 @@ from app.models.registry import WrongSetting
 from app.models.weights import WeightsError
 from tests.programs import Colours, described, edited, pt2, torchscript
 
+# Colours, exported by torch 2.6 and 2.8, which laid their archives out in other ways.
+EXPORTED = Path(__file__).parent.parent.parent / "data" / "exported"
 BATCH = torch.randint(0, 256, (5, 8, 8, 3), dtype=torch.uint8)
 
 
@@ -161,6 +163,12 @@ def test_a_state_dict_named_pt_is_told_what_it_goes_with_before_a_model_json_is_
     for beside in (None, described()):
         text = sentence(buffer.getvalue(), "m.pt", beside)
         assert "a state dict goes with the MODEL that it fills" in text
+
+
+@pytest.mark.parametrize("version", ["2.6", "2.8"])
+def test_a_pt2_that_an_older_pytorch_wrote_answers_as_its_network(version: str) -> None:
+    made = runner((EXPORTED / f"torch-{version}.pt2").read_bytes())
+    torch.testing.assert_close(scores(ask(made)), expected(SOFTMAX), atol=1e-5, rtol=0)
 
 
 def test_a_pt2_of_another_format_is_told_so() -> None:
