@@ -14,9 +14,10 @@ from app import errors, logs, metrics
 from app.engine.batcher import Batcher, Item
 from app.engine.channel import Channel
 from app.engine.deep_check import DeepCheck
+from app.engine.device import DeviceLost
 from app.engine.outputs import Result
 from app.engine.protocol import Frame, Type
-from app.engine.runner import DeviceLost, Pixels, Runner
+from app.engine.runner import Pixels, Runner
 from app.metrics import Counts
 from app.models.interface import Query
 

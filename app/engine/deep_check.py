@@ -12,14 +12,15 @@ from typing import Any
 
 from app import errors, logs
 
-TOLERANCE = 0.01  # of the golden answer's largest value, or of 1
+TOLERANCE = 0.01  # of the largest value in the golden answer's tensor, or of 1
 FLIP_TOLERANCE = 0.001  # a class that changes by less was a tie
 SLOW_FACTOR = 10.0
 SLOW_SECONDS = 1.0  # a busy machine is no degraded model
 RECHECK_SECONDS = 5.0  # after a failure, and after a model error
 RECORDINGS = 3
 
-Ask = Callable[[], tuple[Sequence[float], float]]
+Numbers = Sequence[Sequence[float]]  # a list for each tensor
+Ask = Callable[[], tuple[Numbers, float]]
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class DeepCheck:
     def __init__(self, ask: Ask, period: float) -> None:
         self._ask = ask
         self._period = self._interval = period or math.inf  # usual, and until the next check
-        self._golden: Sequence[float] = ()
+        self._golden: Numbers = ()
         self._usual = 0.0
         self._due = math.inf
         self.finding: Finding | None = None
@@ -69,7 +70,7 @@ class DeepCheck:
         """
         answers = [self._ask() for _ in range(RECORDINGS)]
         self._golden = answers[-1][0]
-        if not all(map(math.isfinite, self._golden)):
+        if not _are_finite(self._golden):
             raise errors.ModelError("the model's outputs are not finite")
         if unsteady := difference(answers[0][0], self._golden):
             logs.event("deep_check_unsteady", level=logging.WARNING,
@@ -131,17 +132,26 @@ class DeepCheck:
         return f"it took {seconds:.3f} s; the limit is {limit:.3f} s"
 
 
-def difference(golden: Sequence[float], values: Sequence[float]) -> str:
+def difference(golden: Numbers, values: Numbers) -> str:
     """Return how an answer differs from the golden one, in words; empty if it does not.
+
+    Each tensor is judged by its own scale: boxes in pixels must not hide scores.
 
     Args:
         golden: what the model said when it was loaded.
         values: what it says now.
     """
-    if len(values) != len(golden):
-        return f"there are {len(values)} outputs; there were {len(golden)}"
-    if not all(map(math.isfinite, values)):
+    shape, was = ([len(tensor) for tensor in each] for each in (values, golden))
+    if shape != was:
+        return (
+            f"there are {sum(shape)} outputs in {len(shape)}; there were {sum(was)} in {len(was)}"
+        )
+    if not _are_finite(values):
         return "the outputs are not finite"
+    return next(filter(None, map(_moved, golden, values)), "")
+
+
+def _moved(golden: Sequence[float], values: Sequence[float]) -> str:
     if not golden:
         return ""
     moved = max(abs(new - old) for old, new in zip(golden, values, strict=True))
@@ -152,6 +162,10 @@ def difference(golden: Sequence[float], values: Sequence[float]) -> str:
     if moved > TOLERANCE * scale:
         return f"an output moved by {moved:.3g}; the limit is {TOLERANCE * scale:.3g}"
     return ""
+
+
+def _are_finite(values: Numbers) -> bool:
+    return all(math.isfinite(number) for tensor in values for number in tensor)
 
 
 def _largest(values: Sequence[float]) -> int:

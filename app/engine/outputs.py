@@ -12,6 +12,7 @@ MOST_NUMBERS = 4096  # of a tensor with more, every so-many-th counts
 
 # Of one image: its JSON, or why it cannot be answered as asked.
 Result = bytes | errors.ClientError
+Numbers = list[list[float]]
 
 
 def to_result(result: object) -> Result:
@@ -69,14 +70,13 @@ def is_finite(outputs: Any) -> bool:
     return all(bool(tensor.isfinite().all()) for tensor in floats)
 
 
-def numbers(outputs: Any) -> list[float]:
-    """Return every number in a model's outputs, whatever holds them; of many, a fixed choice."""
+def numbers(outputs: Any) -> Numbers:
+    """Return the numbers in a model's outputs, a list for each tensor; of many, a fixed choice."""
     if isinstance(outputs, torch.Tensor):
         flat = outputs.detach().flatten()
-        chosen: list[float] = flat[:: 1 + len(flat) // MOST_NUMBERS].float().tolist()
-        return chosen
+        return [flat[:: 1 + len(flat) // MOST_NUMBERS].float().tolist()]
     if isinstance(outputs, dict):
-        return [number for value in outputs.values() for number in numbers(value)]
+        return [each for value in outputs.values() for each in numbers(value)]
     if isinstance(outputs, list | tuple):
-        return [number for value in outputs for number in numbers(value)]
-    return [float(outputs)] if isinstance(outputs, int | float) else []
+        return [each for value in outputs for each in numbers(value)]
+    return [[float(outputs)]] if isinstance(outputs, int | float) else []

@@ -4,17 +4,17 @@ import contextlib
 import math
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from app import errors, limits
+from app.engine.device import resolve_device, translated_errors
 from app.engine.gpu import MIB, Pool
-from app.engine.outputs import Result, check_portable, is_finite, numbers, to_result
+from app.engine.outputs import Numbers, Result, is_finite, numbers, to_result
 from app.models.interface import Model, Query, Weights
-from app.models.registry import WrongSetting
 
 CPU_MAX_BATCH, CUDA_MAX_BATCH = 8, 64
 USUAL_SIDE = 480  # the shorter one, where the model takes any size
@@ -26,10 +26,6 @@ class LoadError(Exception):
     """The model cannot serve; the sentence is what ``/health`` shows."""
 
 
-class DeviceLost(Exception):
-    """The device's context is broken for good: whatever runs next in this process fails too."""
-
-
 @dataclass(frozen=True)
 class Pixels:
     """One image as it came over the wire: uint8 of shape (H, W, C), and what is asked about it."""
@@ -37,19 +33,6 @@ class Pixels:
     shape: tuple[int, ...]
     payload: bytes
     query: Query
-
-
-def resolve_device(wanted: str) -> torch.device:
-    """Return the device for the DEVICE setting; ``auto`` takes CUDA where it works.
-
-    Raises:
-        app.models.registry.WrongSetting: there is no such device.
-    """
-    if wanted == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if wanted.startswith("cuda") and not torch.cuda.is_available():
-        raise WrongSetting(f"DEVICE={wanted}, but PyTorch finds no usable CUDA device")
-    return torch.device(wanted)
 
 
 class Runner:
@@ -81,6 +64,9 @@ class Runner:
     def load(self, weights: Weights) -> None:
         """Load the model onto the device."""
         self.model.load(self.device, weights)
+        if self.model.input_spec.batch == "list":
+            # Detectors: in half, boxes move by a pixel, and the golden answer does not show it.
+            self.half = None
 
     def sample(self) -> Pixels:
         """Return a mid-grey image of the model's usual size, for warm-up and self-test."""
@@ -112,18 +98,22 @@ class Runner:
             LoadError: one image alone is too slow.
         """
         self._timed(1)  # the first forward also pays for libraries that load on use
-        while (seconds := self._timed_full_batch()) > longest:
+        while (seconds := self._timed_full_batch(longest)) > longest:
             if self.max_batch == 1:
                 raise LoadError(f"one image takes {seconds:.1f} s, more than half of HANG_SECONDS")
             self.max_batch //= 2
 
-    def _timed_full_batch(self) -> float:
+    def _timed_full_batch(self, longest: float) -> float:
         try:
-            return self._timed(self.max_batch)
-        except (errors.OutOfMemory, errors.InvalidParameter):  # or more than a batch may draw
+            seconds = self._timed(self.max_batch)
+            if seconds > longest and self.device.type == "cuda":
+                # The first one of a size also pays for kernels that are loaded and compiled on use.
+                seconds = self._timed(self.max_batch)
+        except errors.ServingError:  # no memory, in whatever words, or more than a batch may draw
             if self.max_batch == 1:
                 raise
             return math.inf
+        return seconds
 
     def _timed(self, size: int) -> float:
         images = [self.sample()] * size
@@ -152,11 +142,11 @@ class Runner:
         """
         return self._timed(self.max_batch)
 
-    def golden(self, seed: int = GOLDEN_SEED) -> tuple[list[float], float]:
+    def golden(self, seed: int = GOLDEN_SEED) -> tuple[Numbers, float]:
         """Run the golden input: noise from a fixed seed, of the model's usual size.
 
         Returns:
-            The model's outputs as numbers, and the seconds it took.
+            The model's outputs as numbers, tensor by tensor, and the seconds it took.
 
         Raises:
             app.errors.ServingError, DeviceLost: as ``run``.
@@ -165,7 +155,7 @@ class Runner:
         content = random.Random(seed).randbytes(len(sample.payload))
         noise = replace(sample, payload=content)
         began = time.monotonic()
-        with _translated_errors(self.device, 1):
+        with translated_errors(self.device, 1):
             values = numbers(self._golden_outputs(noise))
         return values, time.monotonic() - began
 
@@ -193,7 +183,7 @@ class Runner:
             app.errors.ClientError: the model says so of one image, and not which.
             DeviceLost: only another process can answer.
         """
-        with _translated_errors(self.device, len(images)):
+        with translated_errors(self.device, len(images)):
             results = self._answer(images)
             if len(results) != len(images):
                 raise errors.ModelError(
@@ -205,7 +195,11 @@ class Runner:
     def _answer(self, images: Sequence[Pixels]) -> Sequence[object]:
         with self._autocast():
             outputs = self.model.predict(self._batch(images))
-        if not is_finite(outputs):
+        finite = is_finite(outputs)
+        if not finite and self.precision != "float32":  # half ends at 65504
+            outputs = self.model.predict(self._batch(images))
+            finite = is_finite(outputs)
+        if not finite:
             raise errors.ModelError("the model's outputs are not finite")
         return self.model.postprocess(outputs, [image.query for image in images])
 
@@ -230,24 +224,3 @@ class Runner:
         batch = torch.frombuffer(pixels, dtype=torch.uint8).view(len(images), *images[0].shape)
         # Pixels arrive as (H, W, C): permuted, that already is channels_last.
         return batch.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
-
-
-@contextlib.contextmanager
-def _translated_errors(device: torch.device, images: int) -> Iterator[None]:
-    """Turn what a model raises into what the engine can act on."""
-    try:
-        yield
-    except errors.ServingError as error:
-        check_portable(error)
-        raise
-    except torch.OutOfMemoryError as error:
-        if device.type == "cuda":
-            torch.cuda.empty_cache()  # the next try is smaller and wants other blocks
-        raise errors.OutOfMemory(f"no device memory for {images} images") from error
-    except Exception as error:
-        # Not all of CUDA's errors have the class.
-        if isinstance(error, torch.AcceleratorError) or str(error).startswith("CUDA error"):
-            raise DeviceLost(str(error)) from error
-        raise errors.ModelError(
-            f"the model raised {type(error).__name__}; the server's log has the traceback"
-        ) from error

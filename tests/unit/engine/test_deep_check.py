@@ -17,12 +17,12 @@ class Model:
         self.values, self.seconds, self.asked = GOLDEN, 0.01, 0
         self.error: errors.ServingError | None = None
 
-    def ask(self) -> tuple[list[float], float]:
+    def ask(self) -> tuple[list[list[float]], float]:
         """Answer."""
         self.asked += 1
         if self.error:
             raise self.error
-        return self.values, self.seconds
+        return [self.values], self.seconds
 
 
 @pytest.fixture
@@ -46,12 +46,12 @@ def check(model: Model) -> DeepCheck:
         ([0.5, 0.4, 0.1], "was number 1 and is number 0"),
         ([math.nan] * 3, "not finite"),
         ([0.1, math.inf, 0.2], "not finite"),
-        ([0.1, 0.7], "there are 2 outputs; there were 3"),
+        ([0.1, 0.7], "there are 2 outputs in 1; there were 3 in 1"),
     ],
 )
 def test_what_counts_as_another_answer(values: list[float], words: str) -> None:
-    assert bool(difference(GOLDEN, values)) == bool(words)
-    assert words in difference(GOLDEN, values)
+    assert bool(difference([GOLDEN], [values])) == bool(words)
+    assert words in difference([GOLDEN], [values])
 
 
 def test_a_model_that_answers_at_random_is_told_what_it_needs_at_the_load(
@@ -61,8 +61,8 @@ def test_a_model_that_answers_at_random_is_told_what_it_needs_at_the_load(
     assert not caplog.records
     drawn = iter(range(100))
 
-    def ask() -> tuple[list[float], float]:
-        return [float(next(drawn)), 0.5], 0.01
+    def ask() -> tuple[list[list[float]], float]:
+        return [[float(next(drawn)), 0.5]], 0.01
 
     DeepCheck(ask, period=30.0).record(100.0)
     [line] = caplog.records
@@ -70,13 +70,20 @@ def test_a_model_that_answers_at_random_is_told_what_it_needs_at_the_load(
     assert "needs DEEP_CHECK_SECONDS=0" in line.fields["message"]
 
 
+def test_boxes_in_pixels_do_not_hide_what_happens_to_scores() -> None:
+    golden = [[1300.0, 700.0], [0.9, 0.2]]
+    assert difference(golden, [[1290.0, 700.0], [0.9, 0.2]]) == ""
+    assert "moved by 0.1" in difference(golden, [[1300.0, 700.0], [0.8, 0.2]])
+    assert difference(golden, [[1300.0, 700.0, 0.9], [0.2]]), "the shape is part of the answer"
+
+
 def test_two_classes_that_tie_may_change_places() -> None:
-    assert difference([0.5, 0.50001], [0.50001, 0.5]) == ""
+    assert difference([[0.5, 0.50001]], [[0.50001, 0.5]]) == ""
 
 
 def test_a_tolerance_goes_with_the_size_of_the_outputs() -> None:
-    assert difference([400.0, 10.0], [401.0, 10.0]) == ""
-    assert "moved by 5" in difference([400.0, 10.0], [405.0, 10.0])
+    assert difference([[400.0, 10.0]], [[401.0, 10.0]]) == ""
+    assert "moved by 5" in difference([[400.0, 10.0]], [[405.0, 10.0]])
 
 
 def test_the_load_itself_is_a_check(check: DeepCheck) -> None:

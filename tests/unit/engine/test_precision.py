@@ -17,13 +17,15 @@ class Model:
         self.precision, self.half = "float32", half
         self.outputs = {"float32": [0.1, 0.9], "float16": [0.1001, 0.8999]}
         self.seconds = {"float32": 1.0, "float16": 0.5}
+        self.alone = {"float32": 0.1, "float16": 0.1}
         self.error: errors.ServingError | None = None
 
-    def golden(self, seed: int) -> tuple[list[float], float]:
+    def golden(self, seed: int) -> tuple[list[list[float]], float]:
         """Answer."""
         if self.error and self.precision == self.half:
             raise self.error
-        return [value + seed for value in self.outputs[self.precision]], 0.0
+        values = [value + seed for value in self.outputs[self.precision]]
+        return [values], self.alone[self.precision]
 
     def full_batch_seconds(self) -> float:
         """Say how long it takes."""
@@ -46,6 +48,13 @@ def test_one_that_says_something_else_is_not_taken() -> None:
 def test_one_that_is_hardly_sooner_is_not_taken() -> None:
     model = Model()
     model.seconds["float16"] = 0.97
+    precision.choose(model)
+    assert model.precision == "float32"
+
+
+def test_one_that_is_slower_for_a_single_image_is_not_taken() -> None:
+    model = Model()
+    model.alone["float16"] = 0.13
     precision.choose(model)
     assert model.precision == "float32"
 

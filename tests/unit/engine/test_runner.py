@@ -2,7 +2,9 @@
 
 import json
 import math
+import time
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -120,7 +122,7 @@ def test_the_golden_answer_is_what_a_model_lets_itself_be_probed_by() -> None:
     model = Counting()
     made = runner(model)
     golden, _ = made.golden()
-    assert golden == pytest.approx([0.7] * 3)
+    assert golden == [pytest.approx([0.7] * 3)]
     model.confidence = math.nan
     assert difference(golden, made.golden()[0]) == "the outputs are not finite"
 
@@ -135,6 +137,67 @@ def test_a_batch_that_would_draw_too_much_is_halved() -> None:
     made = runner(Drawing())
     made.warm_up(60)
     assert made.max_batch == 2
+
+
+class Compiles(Echo):
+    """Takes its time at the first batch of each size, as a GPU does that loads kernels on use."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+
+    def predict(self, batch: torch.Tensor) -> torch.Tensor:
+        """Compute."""
+        if len(batch) not in self.sizes:
+            time.sleep(0.2)
+        self.sizes.append(len(batch))
+        return super().predict(batch)
+
+
+def test_what_a_gpu_pays_once_does_not_lower_the_batch_for_good() -> None:
+    made = runner(Compiles())
+    made.device = SimpleNamespace(type="cuda")
+    made._batch = lambda images: torch.zeros(len(images), 3, 8, 8)
+    made.warm_up(0.15)
+    assert made.max_batch == 4
+
+
+class Breaks(Echo):
+    """Cannot compute more than two images, and says so in words of its own."""
+
+    def predict(self, batch: torch.Tensor) -> torch.Tensor:
+        """Compute, or raise."""
+        if len(batch) > 2:
+            raise RuntimeError("GET was unable to find an engine to execute this computation")
+        return super().predict(batch)
+
+
+def test_a_batch_that_fails_in_whatever_words_is_halved_at_the_load() -> None:
+    made = runner(Breaks())
+    made.warm_up(60)
+    assert made.max_batch == 2
+
+
+class Grows(Echo):
+    """Multiplies, so that half precision overflows for bright images."""
+
+    def predict(self, batch: torch.Tensor) -> torch.Tensor:
+        """Multiply."""
+        return batch[:, :, 0, 0].float() @ (torch.eye(3) * 1000)
+
+
+def test_what_overflows_in_half_precision_is_computed_in_full() -> None:
+    made = runner(Grows())
+    made._half, made.precision = torch.float16, "float16"
+    dark, bright = made.run([image(8, 8, (1, 2, 3)), image(8, 8, (255, 2, 3))])
+    assert (json.loads(dark), json.loads(bright)) == ([1000, 2000, 3000], [255_000, 2000, 3000])
+
+
+def test_a_detector_is_not_tried_in_half_precision() -> None:
+    made = Runner(Varied(), "cpu", 4)
+    made.half = "float16"
+    made.load(Weights(None, "", "random"))
+    assert made.half is None
 
 
 class Drawing(Varied):
