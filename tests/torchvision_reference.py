@@ -158,18 +158,28 @@ def _make_sensitive(network: nn.Module, inputs: Tensor, classes: int) -> None:
         module.weight.normal_()
         if module.bias is not None:
             module.bias.zero_()
-    first, second = scores(network(inputs))
-
-    def change(factor: Tensor) -> float:
-        return float(((factor * first).softmax(0) - (factor * second).softmax(0)).abs().max())
-
-    # No more than is needed: what float32 rounds away in a deep network grows with it.
-    factor = 0.01 / first.std()
-    while change(factor) < CHANGE and factor < 1000 / first.std():
-        factor = 1.2 * factor
+    factor = _factor(*scores(network(inputs)))
+    if factor is None:  # nothing normalises, and what differs fades from layer to layer
+        for module in network.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        factor = _factor(*scores(network(inputs)))
+    assert factor is not None, "the comparison could not fail"
     for module in last:
         module.weight.mul_(factor)
-    assert change(factor) >= CHANGE, "the comparison could not fail"
+
+
+def _factor(first: Tensor, second: Tensor) -> Tensor | None:
+    """Return by how much outputs must grow for two images' scores to differ; None if never.
+
+    No more than is needed: what float32 rounds away in a deep network grows with it.
+    """
+    factor = 0.01 / first.std()
+    while factor < 1000 / first.std():
+        if ((factor * first).softmax(0) - (factor * second).softmax(0)).abs().max() >= CHANGE:
+            return factor
+        factor = 1.2 * factor
+    return None
 
 
 def _quantize(network: Any, inputs: Tensor, backend: str) -> None:
