@@ -94,8 +94,9 @@ class Exported:
                 outputs = self._outputs(image)
         except (RuntimeError, TypeError, AssertionError) as error:
             first = str(error).strip().splitlines() or [type(error).__name__]
+            hint = "; DEVICE=cpu may run it" if device.type != "cpu" else ""
             raise WeightsError(
-                f"{filename} fails on an image of {_sides(tuple(sides))}: {first[-1][:160]}"
+                f"{filename} fails on an image of {_sides(tuple(sides))}: {first[-1][:160]}{hint}"
             ) from error
         if not isinstance(outputs, Tensor) or outputs.dim() == 0 or len(outputs) != 1:
             raise WeightsError(f"{filename} returns no tensor with a result for each image")

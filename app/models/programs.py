@@ -74,7 +74,8 @@ def check_kind(content: bytes, filename: str) -> None:
 def _exported(content: bytes, filename: str, device: torch.device) -> Program:
     archive = archives.exported(content, filename)
     try:
-        with _environment(_ONLY_TENSORS):
+        with _environment(_ONLY_TENSORS), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of buffers that nobody else has
             program = torch.export.load(io.BytesIO(archive))
         program = passes.move_to_device_pass(program, str(device))
     except pickle.UnpicklingError as error:
@@ -112,6 +113,8 @@ def _bounds(program: torch.export.ExportedProgram, images: Any) -> tuple[int, in
 
 def _torchscript(content: bytes, filename: str, device: torch.device) -> Program:
     archive = archives.torchscript(content, filename)
+    # On a GPU each new batch size would be compiled anew, while its requests wait.
+    torch.jit.set_fusion_strategy([("DYNAMIC", 1)])
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it is deprecated; whoever has such a file knows
