@@ -101,17 +101,17 @@ class Fleet:
             if slot.retired and self._settings.swap == "replace":
                 continue  # memory holds one
             if self.served or self._open_weights(slot, now):
-                slot.engine = self.launch(slot, self.renewal.weights)
+                slot.engine = self.launch(slot, self.renewal.weights, self.renewal.precision)
                 self._on_change()
         self.renewal.tick(now)
 
-    def launch(self, slot: Slot, weights: Held | None) -> Engine:
+    def launch(self, slot: Slot, weights: Held | None, precision: str) -> Engine:
         """Start an engine; the caller gives it its place."""
         self._generation += 1
         name = f"engine-{slot.device}-{self._generation}.sock"
         path = str(Path(self._settings.state_dir, name))
         files = weights or Held((), ())
-        order = Order(slot.device, self._generation, path, files.names, files.has_source)
+        order = Order(slot.device, self._generation, path, files.names, files.has_source, precision)
         control = Channel(self._launcher.spawn(order, files.descriptors))
         self._selector.register(control, selectors.EVENT_READ, control)
         now = time.monotonic()
@@ -190,6 +190,8 @@ class Fleet:
             slot.cause = engine.cause
         if frame.head["wrong_setting"] and not self.served:
             self.refused = engine.cause
+        if engine is slot.engine and stage is Stage.READY:
+            self.renewal.note(engine)
         if stage is Stage.READY and not dying:
             self.renewal.advance()
             self.served = self.served or self.ready

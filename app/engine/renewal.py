@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 
 from app import logs, metrics
 from app.engine.held import Held
-from app.engine.slot import CONTEXT_MB, Slot
+from app.engine.slot import CONTEXT_MB, Engine, Slot
 from app.engine.swap import Engines, Outcome, Reply, Swap
 from app.metrics import Counts
 from app.settings import Settings
@@ -39,6 +39,7 @@ class Renewal:
         counts: Counts,
     ) -> None:
         self.weights: Held | None = None
+        self.precision = ""  # what engines with these weights compute in; empty until one is ready
         self.last: Outcome | None = None
         self._settings = settings
         self._engines = engines
@@ -66,6 +67,10 @@ class Renewal:
         """
         self._hold(Held.open(self._settings))
 
+    def note(self, engine: Engine) -> None:
+        """Note what the first engine with the weights that serve has chosen; the others follow."""
+        self.precision = self.precision or engine.precision
+
     def reload(self, reply: Reply) -> None:
         """Exchange every engine for one that opens the weights' path anew."""
         if self._leaving:
@@ -74,7 +79,7 @@ class Renewal:
             refused = Outcome("reload_in_progress", "another exchange of the model is under way")
         else:
             try:
-                self._begin(self._slots, Held.open(self._settings), reply)
+                self._begin(self._slots, Held.open(self._settings), "", reply)
                 return
             except OSError as error:
                 refused = Outcome("reload_failed", f"{error.filename}: {error.strerror}")
@@ -92,7 +97,7 @@ class Renewal:
             self._recycle_at = now + RECYCLE_SECONDS
             logs.event(why, level=logging.WARNING, engine=slot.engine and slot.engine.pid,
                        **(slot.engine.account() if slot.engine else {}))  # fmt: skip
-            self._begin([slot], self.weights, lambda _: None)
+            self._begin([slot], self.weights, self.precision, lambda _: None)
 
     def _unfit(self, slot: Slot) -> str:
         """Return why an engine should be exchanged for a fresh one, or an empty string."""
@@ -115,6 +120,7 @@ class Renewal:
         done = swap.advance()
         if swap.taken_over and not had_taken_over:
             self._hold(swap.weights)
+            self.precision = swap.precision
             self._on_change()
         if done:
             self._swap = None
@@ -150,7 +156,7 @@ class Renewal:
         """End what is left of an exchange: nobody will be served any more."""
         self.give_up("draining", "the container is leaving")
 
-    def _begin(self, slots: list[Slot], weights: Held | None, reply: Reply) -> None:
+    def _begin(self, slots: list[Slot], weights: Held | None, precision: str, reply: Reply) -> None:
         def note(outcome: Outcome) -> None:
             self.last = outcome
             self._counts.count(metrics.SWAPS, "failed" if outcome.code else "done")
@@ -160,7 +166,9 @@ class Renewal:
         beside = self._settings.swap != "replace" and has_room(
             slots, self._settings.min_free_gpu_mb
         )
-        self._swap = Swap(self._engines, slots, weights, beside=beside, reply=note)
+        self._swap = Swap(
+            self._engines, slots, weights, precision=precision, beside=beside, reply=note
+        )
         self._swap.begin()
         self._on_change()
 

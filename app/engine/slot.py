@@ -85,6 +85,11 @@ class Engine:
     thawed_at: float = -math.inf
     leave_by: float = math.inf
 
+    @property
+    def precision(self) -> str:
+        """What it computes in; empty before it is ready."""
+        return str(self.hello.get("precision", ""))
+
     def enter(self, stage: Stage) -> bool:
         """Pass to a stage; return False where the life of an engine has no such step."""
         if stage is self.stage:

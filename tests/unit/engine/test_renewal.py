@@ -1,0 +1,87 @@
+"""What an exchange is begun for, and what the new engines are told; the fleet is played."""
+
+from typing import cast
+
+from app.engine.channel import Channel
+from app.engine.held import Held
+from app.engine.order import Order
+from app.engine.renewal import Renewal
+from app.engine.slot import Engine, Slot
+from app.engine.swap import Outcome
+from app.lifecycle import Stage
+from app.metrics import Counts
+from app.settings import Settings
+
+
+def engine(precision: str = "", stage: Stage = Stage.LOADING) -> Engine:
+    order = Order("cuda", 1, "", precision=precision)
+    return Engine(order, cast("Channel", None), 0.0, 0.0, stage=stage, was_ready=True)
+
+
+def become_ready(one: Engine, precision: str) -> None:
+    one.stage, one.hello = Stage.READY, {"precision": precision}
+
+
+class Fleet:
+    """Does at once what it is asked, and remembers it."""
+
+    def __init__(self, engines: int = 1, **environ: str) -> None:
+        self.slots = [Slot("cuda", engine(stage=Stage.READY)) for _ in range(engines)]
+        self.launched: list[Engine] = []
+        self.renewal = Renewal(Settings.read(environ), self, self.slots, lambda: None, Counts())
+        self.outcomes: list[Outcome] = []
+
+    def launch(self, slot: Slot, weights: Held | None, precision: str) -> Engine:
+        self.launched.append(engine(precision))
+        return self.launched[-1]
+
+    def retire(self, slot: Slot, old: Engine) -> None:
+        slot.engine = None
+
+    def abandon(self, slot: Slot, new: Engine) -> None:
+        pass
+
+    def reload(self) -> None:
+        self.renewal.reload(self.outcomes.append)
+
+
+def test_the_first_choice_stands_for_the_weights_that_serve() -> None:
+    fleet = Fleet()
+    assert fleet.renewal.precision == ""
+    for precision in ("float16", "float32"):
+        one = engine()
+        become_ready(one, precision)
+        fleet.renewal.note(one)
+    assert fleet.renewal.precision == "float16"
+
+
+def test_new_weights_choose_anew_and_their_choice_stands_once_they_serve() -> None:
+    fleet = Fleet()
+    fleet.renewal.precision = "float16"
+    fleet.reload()
+    assert [new.order.precision for new in fleet.launched] == [""]
+    assert fleet.renewal.precision == "float16", "for an old one that dies meanwhile"
+    become_ready(fleet.launched[0], "float32")
+    fleet.renewal.advance()
+    assert fleet.renewal.precision == "float32"
+
+
+def test_a_fresh_engine_for_one_that_has_grown_takes_over_its_choice() -> None:
+    fleet = Fleet()
+    fleet.renewal.precision = "float16"
+    old = fleet.slots[0].engine
+    assert old
+    old.host.ready, old.host.now = 1.0, 1e9
+    fleet.renewal.tick(1000.0)
+    assert [new.order.precision for new in fleet.launched] == ["float16"]
+
+
+def test_of_new_ones_that_start_one_after_the_other_the_later_follow_the_first() -> None:
+    fleet = Fleet(engines=2, SWAP="replace")
+    kept = fleet.slots[1]
+    kept.retired.append(engine())  # answers what it holds for longer
+    fleet.reload()
+    become_ready(fleet.launched[0], "float16")
+    kept.retired.clear()
+    fleet.renewal.advance()
+    assert [new.order.precision for new in fleet.launched] == ["", "float16"]
