@@ -111,7 +111,9 @@ class Fleet:
         name = f"engine-{slot.device}-{self._generation}.sock"
         path = str(Path(self._settings.state_dir, name))
         files = weights or Held((), ())
-        order = Order(slot.device, self._generation, path, files.names, files.has_source, precision)
+        # `auto` would take the CPU for a GPU that was lost, and nothing would say so.
+        device = slot.found or slot.device
+        order = Order(device, self._generation, path, files.names, files.has_source, precision)
         control = Channel(self._launcher.spawn(order, files.descriptors))
         self._selector.register(control, selectors.EVENT_READ, control)
         now = time.monotonic()
@@ -188,7 +190,7 @@ class Fleet:
         slot.found = engine.hello.get("device", slot.found)
         if engine is slot.engine and stage in (Stage.READY, Stage.FAILED):
             slot.cause = engine.cause
-        if frame.head["wrong_setting"] and not self.served:
+        if frame.head["wrong_setting"] and not (self.served or slot.found):
             self.refused = engine.cause
         if engine is slot.engine and stage is Stage.READY:
             self.renewal.note(engine)
