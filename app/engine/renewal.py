@@ -49,6 +49,9 @@ class Renewal:
         self._swap: Swap | None = None
         self._leaving = False
         self._recycle_at = 0.0
+        # The default comes from the host's memory and says nothing of a GPU's.
+        by_default = settings.origin["max_engine_memory_mb"] == "default"
+        self._gpu_mb = math.inf if by_default else settings.max_engine_memory_mb
 
     @property
     def running(self) -> bool:
@@ -102,7 +105,8 @@ class Renewal:
     def _unfit(self, slot: Slot) -> str:
         """Return why an engine should be exchanged for a fresh one, or an empty string."""
         engine, bound = slot.engine, self._settings.deep_check_failures
-        if engine and engine.outgrew(self._settings.max_engine_memory_mb):
+        sharing = sum(other.device == slot.device for other in self._slots)
+        if engine and engine.outgrew(self._settings.max_engine_memory_mb, self._gpu_mb, sharing):
             return "engine_too_large"
         if engine and bound and engine.failures >= bound:
             return "engine_unsound"

@@ -2,6 +2,9 @@
 
 from typing import cast
 
+import pytest
+
+from app import limits
 from app.engine.channel import Channel
 from app.engine.held import Held
 from app.engine.order import Order
@@ -74,6 +77,30 @@ def test_a_fresh_engine_for_one_that_has_grown_takes_over_its_choice() -> None:
     old.host.ready, old.host.now = 1.0, 1e9
     fleet.renewal.tick(1000.0)
     assert [new.order.precision for new in fleet.launched] == ["float16"]
+
+
+@pytest.mark.parametrize(
+    ("engines", "environ", "reserved", "too_large"),
+    [
+        (1, {}, 7900, False),
+        (1, {}, 8100, True),
+        (2, {}, 4100, True),
+        (1, {"MAX_ENGINE_MEMORY_MB": "5000"}, 5100, True),
+        (1, {"MAX_ENGINE_MEMORY_MB": "9000"}, 8100, True),
+    ],
+)
+def test_a_gpus_limit_is_its_own_and_the_variables_only_where_it_was_set(
+    engines: int, environ: dict[str, str], reserved: float, too_large: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(limits, "memory_bytes", lambda: 2 << 30)  # of a small pod
+    fleet = Fleet(engines, **environ)
+    serving = fleet.slots[0].engine
+    assert serving
+    serving.gpu = {"uuid": "0-1", "total_mb": 10000, "free_mb": 1000, "reserved_mb": reserved}
+    serving.device.ready, serving.device.now = 2000, reserved
+    fleet.renewal.tick(1000.0)
+    assert fleet.renewal.running is too_large
 
 
 def test_of_new_ones_that_start_one_after_the_other_the_later_follow_the_first() -> None:
