@@ -190,6 +190,7 @@ class Fleet:
         slot.found = engine.hello.get("device", slot.found)
         if engine is slot.engine and stage in (Stage.READY, Stage.FAILED):
             slot.cause = engine.cause
+        engine.no_memory = frame.head["no_memory"]
         if frame.head["wrong_setting"] and not (self.served or slot.found):
             self.refused = engine.cause
         if engine is slot.engine and stage is Stage.READY:
@@ -288,7 +289,7 @@ class Fleet:
             slot.ended(time.monotonic(), cause)
         elif engine is slot.successor:
             slot.successor = None
-            self.renewal.give_up("reload_failed", why)
+            self.renewal.give_up("reload_failed", why, no_memory=engine.no_memory)
         else:
             slot.retired.remove(engine)
         self._on_change()

@@ -31,6 +31,9 @@ from app.models.lookup import why
 from app.models.weights import WeightsError
 from app.settings import Settings
 
+# Not merely "memory": an illegal access to it is a defect, and more room would not help.
+NO_MEMORY = ("outofmemory", "out of memory", "memoryerror", "allocate memory", "alloc_failed")
+
 
 class EngineProcess:
     """One engine, from its fork to its exit.
@@ -124,12 +127,15 @@ class EngineProcess:
     def _read_source(self) -> bytes | None:
         return _content(self._files[-1]) if self._order.has_source else None
 
-    def _enter(self, stage: Stage, cause: str = "", *, wrong_setting: bool = False) -> None:
+    def _enter(
+        self, stage: Stage, cause: str = "", *, wrong_setting: bool = False, no_memory: bool = False
+    ) -> None:
         with self._entering:
             self._stage = stage
             logs.event("stage", stage=stage, generation=self._order.generation, cause=cause or None)
             head = {"stage": stage, "pid": os.getpid(), "cause": cause, "version": self._version,
-                    "wrong_setting": wrong_setting, "hello": self._hello.head}  # fmt: skip
+                    "wrong_setting": wrong_setting, "no_memory": no_memory,
+                    "hello": self._hello.head}  # fmt: skip
             self._exchange.control.send(Frame(Type.STAGE, head=head))
 
     def _fail(self, error: BaseException) -> None:
@@ -137,7 +143,8 @@ class EngineProcess:
         known = wrong or isinstance(error, LoadError | WeightsError)
         if not known or (error.__cause__ and not isinstance(error, WeightsError)):
             logs.event("load_failed", level=logging.ERROR, error=error)
-        self._enter(Stage.FAILED, str(error) if known else why(error), wrong_setting=wrong)
+        words = str(error) if known else why(error)
+        self._enter(Stage.FAILED, words, wrong_setting=wrong, no_memory=lacks_memory(error))
 
     # ---- Work, called by the talking thread
 
@@ -211,6 +218,16 @@ class EngineProcess:
             os._exit(0)  # nothing was admitted; a load cannot be interrupted otherwise
         self._stage = Stage.RETIRING
         self._compute.stop()
+
+
+def lacks_memory(error: BaseException | None) -> bool:
+    """Return whether a load failed for want of memory; each library says it in words of its own."""
+    chain: list[BaseException] = []
+    while error and error not in chain:  # one may be its own cause
+        chain.append(error)
+        error = error.__cause__ or error.__context__
+    said = "\n".join(f"{type(one).__name__}: {one}" for one in chain).lower()
+    return any(words in said for words in NO_MEMORY)
 
 
 def _content(descriptor: int) -> bytes:

@@ -130,13 +130,13 @@ class Renewal:
             self._swap = None
             self._on_change()
 
-    def give_up(self, code: str, cause: str) -> None:
+    def give_up(self, code: str, cause: str, *, no_memory: bool = False) -> None:
         """End an exchange that cannot succeed; nothing happens where there is none.
 
         Where two models do not fit into memory, the old ones make room for another try.
         """
         swap, self._swap = self._swap, None
-        if swap and swap.beside and not self._leaving and "OutOfMemory" in cause:
+        if swap and swap.beside and not self._leaving and no_memory:
             logs.event("swap_in_place", level=logging.WARNING, why="memory holds one", cause=cause)
             self._swap = swap.in_place()
             self._swap.begin()

@@ -53,6 +53,7 @@ class Engine:
         pid: 0 until it has spoken.
         version: of its weights, once ready.
         cause: why its load failed, in words; why it is degraded, in one.
+        no_memory: whether its load failed for want of memory.
         hello: what it is, in HELLO's words, once ready.
         beat: what its last BEAT said.
         host: what it holds of the host's memory.
@@ -74,6 +75,7 @@ class Engine:
     pid: int = 0
     version: str = ""
     cause: str = ""
+    no_memory: bool = False
     hello: dict[str, Any] = field(default_factory=dict)
     beat: dict[str, Any] = field(default_factory=dict)
     host: Memory = field(default_factory=Memory)

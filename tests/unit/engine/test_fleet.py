@@ -16,6 +16,7 @@ from app.metrics import Counts
 from app.settings import Settings
 
 GONE = "DEVICE=cuda, but PyTorch finds no usable CUDA device"
+FULL = "the self-test failed: no device memory for 1 images"
 
 
 class Nursery:
@@ -38,10 +39,21 @@ class Nursery:
 
     def say(self, stage: Stage, cause: str = "", **hello: str) -> None:
         """Be in a stage."""
-        head = {"stage": stage, "pid": 2**30, "cause": cause, "version": "",
-                "wrong_setting": cause == GONE, "hello": hello}  # fmt: skip
+        self.say_as(self.engine, stage, cause, **hello)
+
+    def say_as(self, engine: Engine, stage: Stage, cause: str = "", **hello: str) -> None:
+        """The same, where the engine has no place yet."""
+        head = {
+            "stage": stage,
+            "pid": 2**30,
+            "cause": cause,
+            "version": "",
+            "wrong_setting": cause == GONE,
+            "no_memory": cause == FULL,
+            "hello": hello,
+        }
         self._engine.sendall(Frame(Type.STAGE, head=head).encode())
-        self.fleet.read(self.engine.control)
+        self.fleet.read(engine.control)
 
     @property
     def slot(self) -> Slot:
@@ -105,6 +117,20 @@ def test_a_gpu_that_is_gone_fails_the_load_and_does_not_end_the_container(
     nursery.say(Stage.FAILED, GONE)
     assert nursery.slot.cause == GONE
     assert nursery.fleet.refused == ""
+
+
+def test_a_new_engine_without_memory_beside_the_old_one_has_it_make_room(nursery: Nursery) -> None:
+    nursery.fleet.tick(time.monotonic())
+    nursery.take_order()
+    nursery.say(Stage.LOADING)
+    old = nursery.engine
+    nursery.fleet.renewal.reload(lambda _: None)
+    nursery.take_order()
+    new = nursery.slot.successor
+    assert new
+    nursery.say_as(new, Stage.FAILED, FULL)
+    nursery.fleet._ended(nursery.slot, new, 1)
+    assert nursery.slot.retired == [old]
 
 
 def test_a_device_that_never_was_ends_the_start(nursery: Nursery) -> None:

@@ -103,6 +103,17 @@ def test_a_gpus_limit_is_its_own_and_the_variables_only_where_it_was_set(
     assert fleet.renewal.running is too_large
 
 
+@pytest.mark.parametrize("no_memory", [True, False])
+def test_where_memory_holds_one_and_only_there_the_old_one_makes_room(no_memory: bool) -> None:
+    fleet = Fleet()
+    fleet.reload()
+    fleet.slots[0].successor = None
+    fleet.renewal.give_up("reload_failed", "in whatever words", no_memory=no_memory)
+    assert fleet.renewal.running is no_memory
+    assert len(fleet.launched) == 1 + no_memory
+    assert len(fleet.outcomes) == 1 - no_memory
+
+
 def test_of_new_ones_that_start_one_after_the_other_the_later_follow_the_first() -> None:
     fleet = Fleet(engines=2, SWAP="replace")
     kept = fleet.slots[1]
