@@ -58,6 +58,7 @@ class EngineProcess:
         self._hello = Frame(Type.HELLO)
         self._version = self._cause = ""
         self._gpu: Gpu | None = None
+        self._gpu_is_full = False
         self._deep: DeepCheck | None = None
         self._exchange = Exchange(control, self)
 
@@ -167,11 +168,13 @@ class EngineProcess:
         """Say that others should be asked first, or no longer."""
         if self._stage not in SERVING:
             return
+        if reading:  # a GPU that says nothing any more has not become free
+            self._gpu_is_full = reading.usable_mb < self._settings.min_free_gpu_mb
         finding = self._deep.finding if self._deep else None
         cause = ""
         if finding and not finding.healthy:
             cause = DEEP_CHECK
-        elif reading and reading.usable_mb < self._settings.min_free_gpu_mb:
+        elif self._gpu_is_full:
             cause = GPU_MEMORY
         if cause != self._cause:
             self._cause = cause

@@ -2,6 +2,7 @@
 
 import socket
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -80,6 +81,19 @@ def test_an_error_that_is_its_own_cause_is_read_to_its_end() -> None:
     error = RuntimeError("not today")
     error.__cause__ = error
     assert not lacks_memory(error)
+
+
+def test_a_gpu_that_says_nothing_any_more_has_not_become_free() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        engine = EngineProcess(Order("cpu", 1, ""), Settings.read({}), theirs, ())
+        engine._enter(Stage.READY)
+        stages = []
+        for reading in (None, SHORT, None, replace(SHORT, free_mb=900.0), None):
+            engine._judge(reading)
+            stages.append(engine._stage)
+    full, free = [Stage.DEGRADED] * 2, [Stage.READY] * 2
+    assert stages == [Stage.READY, *full, *free]
 
 
 def test_one_that_is_degraded_in_the_moment_it_is_ready_says_it_in_this_order(
