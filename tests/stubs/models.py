@@ -305,6 +305,15 @@ class FallsOff(Slow):
             raise torch.AcceleratorError("CUDA error: unknown error")
 
 
+class NeedsCuda(Echo):
+    """Can be loaded where CUDA may still be begun with: nobody has before the fork."""
+
+    def load(self, device: torch.device, weights: Weights) -> None:
+        """Raise, or have nothing to load."""
+        if torch.cuda._is_in_bad_fork():
+            raise WeightsError("CUDA was begun with before the fork")
+
+
 class LoadsSlowly(Echo):
     """Takes a minute to load."""
 
