@@ -116,9 +116,9 @@ class Settings:
         default="beside",
     )  # fmt: skip
     max_engine_memory_mb: int = variable(
-        integer(1), "Megabytes of the host's memory, or of the GPU's, at which an engine is "
-        "exchanged for a fresh one, if it has also grown by a quarter since it became ready. "
-        "On a GPU four fifths of its memory at the most.",
+        integer(1), "Megabytes of the host's memory at which an engine is exchanged for a fresh "
+        "one, if it has also grown by a quarter since it became ready. Where it is set, of a "
+        "GPU's memory too; of that never more than four fifths, shared by the engines of the GPU.",
         default=lambda so_far: int(
             limits.memory_bytes() * 0.8 / 2**20 / (so_far["engines"] or 1)
         ),

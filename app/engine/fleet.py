@@ -101,17 +101,19 @@ class Fleet:
             if slot.retired and self._settings.swap == "replace":
                 continue  # memory holds one
             if self.served or self._open_weights(slot, now):
-                slot.engine = self.launch(slot, self.renewal.weights)
+                slot.engine = self.launch(slot, self.renewal.weights, self.renewal.precision)
                 self._on_change()
         self.renewal.tick(now)
 
-    def launch(self, slot: Slot, weights: Held | None) -> Engine:
+    def launch(self, slot: Slot, weights: Held | None, precision: str) -> Engine:
         """Start an engine; the caller gives it its place."""
         self._generation += 1
         name = f"engine-{slot.device}-{self._generation}.sock"
         path = str(Path(self._settings.state_dir, name))
         files = weights or Held((), ())
-        order = Order(slot.device, self._generation, path, files.names, files.has_source)
+        # `auto` would take the CPU for a GPU that was lost, and nothing would say so.
+        device = slot.found or slot.device
+        order = Order(device, self._generation, path, files.names, files.has_source, precision)
         control = Channel(self._launcher.spawn(order, files.descriptors))
         self._selector.register(control, selectors.EVENT_READ, control)
         now = time.monotonic()
@@ -188,8 +190,11 @@ class Fleet:
         slot.found = engine.hello.get("device", slot.found)
         if engine is slot.engine and stage in (Stage.READY, Stage.FAILED):
             slot.cause = engine.cause
-        if frame.head["wrong_setting"] and not self.served:
+        engine.no_memory = frame.head["no_memory"]
+        if frame.head["wrong_setting"] and not (self.served or slot.found):
             self.refused = engine.cause
+        if engine is slot.engine and stage is Stage.READY:
+            self.renewal.note(engine)
         if stage is Stage.READY and not dying:
             self.renewal.advance()
             self.served = self.served or self.ready
@@ -284,7 +289,7 @@ class Fleet:
             slot.ended(time.monotonic(), cause)
         elif engine is slot.successor:
             slot.successor = None
-            self.renewal.give_up("reload_failed", why)
+            self.renewal.give_up("reload_failed", why, no_memory=engine.no_memory)
         else:
             slot.retired.remove(engine)
         self._on_change()

@@ -88,9 +88,10 @@ class Gpu:
                 self._reading = self._read(handle)
                 self._read_at = time.monotonic()
                 failed = False
-            except pynvml.NVMLError as error:
+            except Exception as error:  # noqa: BLE001  whatever it is, the next one may succeed
                 if not failed:
-                    logs.event("nvml_failed", level=logging.ERROR, message=str(error))
+                    defect = None if isinstance(error, pynvml.NVMLError) else error
+                    logs.event("nvml_failed", level=logging.ERROR, error=defect, message=str(error))
                 failed = True
             time.sleep(PERIOD_SECONDS)
 

@@ -14,6 +14,8 @@ class Order:
         path: Unix socket to listen on once ready.
         files: names of the open files that come with it, the weights first.
         has_source: whether the code of the user's own class comes behind them.
+        precision: what an engine with the same weights has chosen to compute in; empty where none
+            has, and this one finds out.
     """
 
     device: str
@@ -21,3 +23,4 @@ class Order:
     path: str
     files: Sequence[str] = ()
     has_source: bool = False
+    precision: str = ""

@@ -31,6 +31,9 @@ from app.models.lookup import why
 from app.models.weights import WeightsError
 from app.settings import Settings
 
+# Not merely "memory": an illegal access to it is a defect, and more room would not help.
+NO_MEMORY = ("outofmemory", "out of memory", "memoryerror", "allocate memory", "alloc_failed")
+
 
 class EngineProcess:
     """One engine, from its fork to its exit.
@@ -55,6 +58,7 @@ class EngineProcess:
         self._hello = Frame(Type.HELLO)
         self._version = self._cause = ""
         self._gpu: Gpu | None = None
+        self._gpu_is_full = False
         self._deep: DeepCheck | None = None
         self._exchange = Exchange(control, self)
 
@@ -78,6 +82,9 @@ class EngineProcess:
         model = registry.create(settings.model, self._read_source())
         runner = Runner(model, self._order.device, settings.max_batch, settings.engines)
         runner.load(self._read_weights())
+        chosen = self._order.precision
+        if chosen == runner.half:  # before the warm-up, which is for what will be computed
+            runner.precision = chosen
         self._enter(Stage.WARMING)
         wanted = runner.max_batch
         runner.warm_up(settings.hang_seconds / 2)
@@ -86,7 +93,8 @@ class EngineProcess:
                 "max_batch_lowered", level=logging.WARNING, wanted=wanted, now=runner.max_batch,
                 why="a full batch took more than half of HANG_SECONDS, or more than the memory",
             )  # fmt: skip
-        if settings.precision == "auto":
+        # The trial may take longer than a request waits: a successor takes over what was chosen.
+        if settings.precision == "auto" and not chosen:
             precision.choose(runner)
         self._enter(Stage.SELF_TEST)
         runner.self_test()
@@ -120,12 +128,15 @@ class EngineProcess:
     def _read_source(self) -> bytes | None:
         return _content(self._files[-1]) if self._order.has_source else None
 
-    def _enter(self, stage: Stage, cause: str = "", *, wrong_setting: bool = False) -> None:
+    def _enter(
+        self, stage: Stage, cause: str = "", *, wrong_setting: bool = False, no_memory: bool = False
+    ) -> None:
         with self._entering:
             self._stage = stage
             logs.event("stage", stage=stage, generation=self._order.generation, cause=cause or None)
             head = {"stage": stage, "pid": os.getpid(), "cause": cause, "version": self._version,
-                    "wrong_setting": wrong_setting, "hello": self._hello.head}  # fmt: skip
+                    "wrong_setting": wrong_setting, "no_memory": no_memory,
+                    "hello": self._hello.head}  # fmt: skip
             self._exchange.control.send(Frame(Type.STAGE, head=head))
 
     def _fail(self, error: BaseException) -> None:
@@ -133,7 +144,8 @@ class EngineProcess:
         known = wrong or isinstance(error, LoadError | WeightsError)
         if not known or (error.__cause__ and not isinstance(error, WeightsError)):
             logs.event("load_failed", level=logging.ERROR, error=error)
-        self._enter(Stage.FAILED, str(error) if known else why(error), wrong_setting=wrong)
+        words = str(error) if known else why(error)
+        self._enter(Stage.FAILED, words, wrong_setting=wrong, no_memory=lacks_memory(error))
 
     # ---- Work, called by the talking thread
 
@@ -156,11 +168,13 @@ class EngineProcess:
         """Say that others should be asked first, or no longer."""
         if self._stage not in SERVING:
             return
+        if reading:  # a GPU that says nothing any more has not become free
+            self._gpu_is_full = reading.usable_mb < self._settings.min_free_gpu_mb
         finding = self._deep.finding if self._deep else None
         cause = ""
         if finding and not finding.healthy:
             cause = DEEP_CHECK
-        elif reading and reading.usable_mb < self._settings.min_free_gpu_mb:
+        elif self._gpu_is_full:
             cause = GPU_MEMORY
         if cause != self._cause:
             self._cause = cause
@@ -207,6 +221,16 @@ class EngineProcess:
             os._exit(0)  # nothing was admitted; a load cannot be interrupted otherwise
         self._stage = Stage.RETIRING
         self._compute.stop()
+
+
+def lacks_memory(error: BaseException | None) -> bool:
+    """Return whether a load failed for want of memory; each library says it in words of its own."""
+    chain: list[BaseException] = []
+    while error and error not in chain:  # one may be its own cause
+        chain.append(error)
+        error = error.__cause__ or error.__context__
+    said = "\n".join(f"{type(one).__name__}: {one}" for one in chain).lower()
+    return any(words in said for words in NO_MEMORY)
 
 
 def _content(descriptor: int) -> bytes:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 
 from app import logs, metrics
 from app.engine.held import Held
-from app.engine.slot import CONTEXT_MB, Slot
+from app.engine.slot import CONTEXT_MB, Engine, Slot
 from app.engine.swap import Engines, Outcome, Reply, Swap
 from app.metrics import Counts
 from app.settings import Settings
@@ -39,6 +39,7 @@ class Renewal:
         counts: Counts,
     ) -> None:
         self.weights: Held | None = None
+        self.precision = ""  # what engines with these weights compute in; empty until one is ready
         self.last: Outcome | None = None
         self._settings = settings
         self._engines = engines
@@ -48,6 +49,9 @@ class Renewal:
         self._swap: Swap | None = None
         self._leaving = False
         self._recycle_at = 0.0
+        # The default comes from the host's memory and says nothing of a GPU's.
+        by_default = settings.origin["max_engine_memory_mb"] == "default"
+        self._gpu_mb = math.inf if by_default else settings.max_engine_memory_mb
 
     @property
     def running(self) -> bool:
@@ -66,6 +70,10 @@ class Renewal:
         """
         self._hold(Held.open(self._settings))
 
+    def note(self, engine: Engine) -> None:
+        """Note what the first engine with the weights that serve has chosen; the others follow."""
+        self.precision = self.precision or engine.precision
+
     def reload(self, reply: Reply) -> None:
         """Exchange every engine for one that opens the weights' path anew."""
         if self._leaving:
@@ -74,7 +82,7 @@ class Renewal:
             refused = Outcome("reload_in_progress", "another exchange of the model is under way")
         else:
             try:
-                self._begin(self._slots, Held.open(self._settings), reply)
+                self._begin(self._slots, Held.open(self._settings), "", reply)
                 return
             except OSError as error:
                 refused = Outcome("reload_failed", f"{error.filename}: {error.strerror}")
@@ -92,12 +100,13 @@ class Renewal:
             self._recycle_at = now + RECYCLE_SECONDS
             logs.event(why, level=logging.WARNING, engine=slot.engine and slot.engine.pid,
                        **(slot.engine.account() if slot.engine else {}))  # fmt: skip
-            self._begin([slot], self.weights, lambda _: None)
+            self._begin([slot], self.weights, self.precision, lambda _: None)
 
     def _unfit(self, slot: Slot) -> str:
         """Return why an engine should be exchanged for a fresh one, or an empty string."""
         engine, bound = slot.engine, self._settings.deep_check_failures
-        if engine and engine.outgrew(self._settings.max_engine_memory_mb):
+        sharing = sum(other.device == slot.device for other in self._slots)
+        if engine and engine.outgrew(self._settings.max_engine_memory_mb, self._gpu_mb, sharing):
             return "engine_too_large"
         if engine and bound and engine.failures >= bound:
             return "engine_unsound"
@@ -115,18 +124,19 @@ class Renewal:
         done = swap.advance()
         if swap.taken_over and not had_taken_over:
             self._hold(swap.weights)
+            self.precision = swap.precision
             self._on_change()
         if done:
             self._swap = None
             self._on_change()
 
-    def give_up(self, code: str, cause: str) -> None:
+    def give_up(self, code: str, cause: str, *, no_memory: bool = False) -> None:
         """End an exchange that cannot succeed; nothing happens where there is none.
 
         Where two models do not fit into memory, the old ones make room for another try.
         """
         swap, self._swap = self._swap, None
-        if swap and swap.beside and not self._leaving and "OutOfMemory" in cause:
+        if swap and swap.beside and not self._leaving and no_memory:
             logs.event("swap_in_place", level=logging.WARNING, why="memory holds one", cause=cause)
             self._swap = swap.in_place()
             self._swap.begin()
@@ -150,7 +160,7 @@ class Renewal:
         """End what is left of an exchange: nobody will be served any more."""
         self.give_up("draining", "the container is leaving")
 
-    def _begin(self, slots: list[Slot], weights: Held | None, reply: Reply) -> None:
+    def _begin(self, slots: list[Slot], weights: Held | None, precision: str, reply: Reply) -> None:
         def note(outcome: Outcome) -> None:
             self.last = outcome
             self._counts.count(metrics.SWAPS, "failed" if outcome.code else "done")
@@ -160,7 +170,9 @@ class Renewal:
         beside = self._settings.swap != "replace" and has_room(
             slots, self._settings.min_free_gpu_mb
         )
-        self._swap = Swap(self._engines, slots, weights, beside=beside, reply=note)
+        self._swap = Swap(
+            self._engines, slots, weights, precision=precision, beside=beside, reply=note
+        )
         self._swap.begin()
         self._on_change()
 

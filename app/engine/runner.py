@@ -4,7 +4,7 @@ import contextlib
 import math
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -58,6 +58,7 @@ class Runner:
         )
 
         self.precision = "float32"
+        self._pool = Pool(0.0, 0.0)
         self._half = HALF.get(self.device.type)
         self.half = str(self._half).removeprefix("torch.") if self._half else None
 
@@ -155,7 +156,7 @@ class Runner:
         content = random.Random(seed).randbytes(len(sample.payload))
         noise = replace(sample, payload=content)
         began = time.monotonic()
-        with translated_errors(self.device, 1):
+        with self._computing(1):
             values = numbers(self._golden_outputs(noise))
         return values, time.monotonic() - began
 
@@ -166,10 +167,30 @@ class Runner:
         return str(torch.cuda.get_device_properties(self.device).uuid)
 
     def pool(self) -> Pool:
-        """Return what PyTorch holds of the device's memory; no call to the device."""
-        reserved = torch.cuda.memory_reserved(self.device) / MIB
-        allocated = torch.cuda.memory_allocated(self.device) / MIB
-        return Pool(round(reserved, 1), round(reserved - allocated, 1))
+        """Return what PyTorch held of the device's memory after the last batch; for any thread."""
+        return self._pool
+
+    def _note_pool(self) -> None:
+        """Ask the allocator, in the thread that computes.
+
+        Any other would wait for it with the GIL held while a call to the driver hangs, and with it
+        the thread that talks.
+        """
+        if self.device.type != "cuda":
+            return
+        with contextlib.suppress(RuntimeError):  # an allocator of the model's own counts nothing
+            if stats := torch.cuda.memory_stats_as_nested_dict(self.device):
+                reserved = stats["reserved_bytes"]["all"]["current"] / MIB
+                allocated = stats["allocated_bytes"]["all"]["current"] / MIB
+                self._pool = Pool(round(reserved, 1), round(reserved - allocated, 1))
+
+    @contextlib.contextmanager
+    def _computing(self, images: int) -> Iterator[None]:
+        try:
+            with translated_errors(self.device, images):
+                yield
+        finally:
+            self._note_pool()
 
     def run(self, images: Sequence[Pixels]) -> list[Result]:
         """Return one result an image, in order.
@@ -183,7 +204,7 @@ class Runner:
             app.errors.ClientError: the model says so of one image, and not which.
             DeviceLost: only another process can answer.
         """
-        with translated_errors(self.device, len(images)):
+        with self._computing(len(images)):
             results = self._answer(images)
             if len(results) != len(images):
                 raise errors.ModelError(

@@ -12,7 +12,7 @@ from app.lifecycle import SERVING, EngineView, Stage, may_follow
 MAX_BACKOFF = 30.0
 MIN_SILENCE = 5.0
 GROWTH = 1.25  # a fresh engine must be worth the exchange
-GPU_SHARE = 0.8  # of a device's memory, for one engine
+GPU_SHARE = 0.8  # of a device's memory, for its engines together
 CONTEXT_MB = 600.0  # what CUDA takes for a process beside PyTorch's own pool
 
 
@@ -53,6 +53,7 @@ class Engine:
         pid: 0 until it has spoken.
         version: of its weights, once ready.
         cause: why its load failed, in words; why it is degraded, in one.
+        no_memory: whether its load failed for want of memory.
         hello: what it is, in HELLO's words, once ready.
         beat: what its last BEAT said.
         host: what it holds of the host's memory.
@@ -74,6 +75,7 @@ class Engine:
     pid: int = 0
     version: str = ""
     cause: str = ""
+    no_memory: bool = False
     hello: dict[str, Any] = field(default_factory=dict)
     beat: dict[str, Any] = field(default_factory=dict)
     host: Memory = field(default_factory=Memory)
@@ -84,6 +86,11 @@ class Engine:
     was_ready: bool = False
     thawed_at: float = -math.inf
     leave_by: float = math.inf
+
+    @property
+    def precision(self) -> str:
+        """What it computes in; empty before it is ready."""
+        return str(self.hello.get("precision", ""))
 
     def enter(self, stage: Stage) -> bool:
         """Pass to a stage; return False where the life of an engine has no such step."""
@@ -122,13 +129,21 @@ class Engine:
         check = head["deep_check"]
         self.failures = check["failures"] if check else 0
 
-    def outgrew(self, limit_mb: float) -> bool:
+    def outgrew(self, host_mb: float, gpu_mb: float, engines: int) -> bool:
         """Return whether it serves and has grown past a limit, in the host's or the GPU's memory.
 
-        Of a GPU's memory no engine may come to hold more than ``GPU_SHARE``, whatever the limit.
+        Of a GPU's memory its engines may not come to hold more than ``GPU_SHARE`` together,
+        whatever the limit.
+
+        Args:
+            host_mb: the limit in the host's memory.
+            gpu_mb: the limit in the GPU's.
+            engines: how many share the GPU.
         """
-        of_gpu = min(limit_mb, GPU_SHARE * self.gpu["total_mb"]) if self.gpu else limit_mb
-        too_large = self.host.outgrew(limit_mb) or self.device.outgrew(of_gpu)
+        too_large = self.host.outgrew(host_mb)
+        if self.gpu:
+            gpu_mb = min(gpu_mb, GPU_SHARE * self.gpu["total_mb"] / engines)
+            too_large = too_large or self.device.outgrew(gpu_mb)
         return self.stage in SERVING and too_large
 
     def account(self) -> dict[str, Any]:

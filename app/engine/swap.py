@@ -40,7 +40,7 @@ Reply = Callable[[Outcome], None]
 class Engines(Protocol):
     """What a swap asks of the fleet."""
 
-    def launch(self, slot: Slot, weights: Held | None) -> Engine:
+    def launch(self, slot: Slot, weights: Held | None, precision: str) -> Engine:
         """Start an engine that belongs to no slot yet."""
 
     def retire(self, slot: Slot, engine: Engine) -> None:
@@ -57,6 +57,7 @@ class Swap:
         engines: the fleet.
         slots: whose engines are exchanged.
         weights: the files that the new engines load, or None.
+        precision: what is computed in with these weights; empty where they are new.
         beside: whether the new ones load while the old ones serve.
         reply: told how it ended.
     """
@@ -67,11 +68,13 @@ class Swap:
         slots: Sequence[Slot],
         weights: Held | None,
         *,
+        precision: str,
         beside: bool,
         reply: Reply,
     ) -> None:
         self.slots = slots
         self.weights = weights
+        self.precision = precision
         self.beside = beside
         self.taken_over = False
         self._engines = engines
@@ -97,6 +100,7 @@ class Swap:
         Only then every HTTP worker has turned to the new ones.
         """
         if not self.taken_over:
+            self._note_precision()
             self._launch()
             # One that waits for its sisters may have become degraded: where two models are more
             # than the GPU's memory likes, it stays so until the old engines have left.
@@ -125,7 +129,8 @@ class Swap:
     def in_place(self) -> "Swap":
         """End what was started; return the same exchange with the old engines leaving first."""
         self._abandon()
-        return Swap(self._engines, self.slots, self.weights, beside=False, reply=self._reply)
+        return Swap(self._engines, self.slots, self.weights, precision=self.precision,
+                    beside=False, reply=self._reply)  # fmt: skip
 
     def _abandon(self) -> None:
         for slot in self.slots:
@@ -133,10 +138,15 @@ class Swap:
             if successor:
                 self._engines.abandon(slot, successor)
 
+    def _note_precision(self) -> None:
+        """Have those that start later compute in what the first one has chosen."""
+        new = (slot.successor.precision for slot in self.slots if slot.successor)
+        self.precision = self.precision or next(filter(None, new), "")
+
     def _launch(self) -> None:
         for slot in self.slots:
             if slot.successor is None and (self.beside or not slot.retired):
-                slot.successor = self._engines.launch(slot, self.weights)
+                slot.successor = self._engines.launch(slot, self.weights, self.precision)
 
     def _take_over(self) -> None:
         self.taken_over = True

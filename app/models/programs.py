@@ -113,11 +113,11 @@ def _bounds(program: torch.export.ExportedProgram, images: Any) -> tuple[int, in
 
 def _torchscript(content: bytes, filename: str, device: torch.device) -> Program:
     archive = archives.torchscript(content, filename)
-    # On a GPU each new batch size would be compiled anew, while its requests wait.
-    torch.jit.set_fusion_strategy([("DYNAMIC", 1)])
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it is deprecated; whoever has such a file knows
+            # On a GPU each new batch size would be compiled anew, while its requests wait.
+            torch.jit.set_fusion_strategy([("DYNAMIC", 1)])
             module: nn.Module = torch.jit.load(  # type: ignore[no-untyped-call]
                 io.BytesIO(archive), map_location=device
             )

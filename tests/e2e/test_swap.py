@@ -237,9 +237,12 @@ def test_an_engine_that_has_grown_too_large_is_exchanged_without_loss(
     assert server.events("swap_done")[0]["seconds"] < 15, "nobody was waited for in vain"
 
 
-def test_where_memory_holds_one_model_the_old_one_makes_room(start: Start, tmp_path: Path) -> None:
+@pytest.mark.parametrize("model", ["OnlyOne", "OnlyOneRuns"])
+def test_where_memory_holds_one_model_the_old_one_makes_room(
+    start: Start, tmp_path: Path, model: str
+) -> None:
     server = start(
-        MODEL="tests.stubs.models:OnlyOne", GATE=tmp_path / "device", AUTH_TOKEN="secret"
+        MODEL=f"tests.stubs.models:{model}", GATE=tmp_path / "device", AUTH_TOKEN="secret"
     ).wait_ready()
     with Load(server, clients=4, headers=TOKEN) as load:
         load.wait_answers(8)

@@ -268,6 +268,11 @@ def test_a_worker_that_never_reads_stalls_nobody(engine: Engine) -> None:
     wire.sock.close()
 
 
+@pytest.mark.parametrize("engine", ["NeedsCuda"], indirect=True)
+def test_the_nursery_has_not_touched_cuda(engine: Engine) -> None:
+    assert engine.stages[-1]["stage"] == "ready"
+
+
 @pytest.mark.parametrize("engine", ["NeverLoads"], indirect=True)
 def test_a_failed_load_says_why_and_ends(engine: Engine) -> None:
     assert engine.stages[-1]["stage"] == "failed"

@@ -265,6 +265,24 @@ class OnlyOne(Echo):
             raise torch.OutOfMemoryError("CUDA out of memory") from None
 
 
+class OnlyOneRuns(OnlyOne):
+    """The same; it is a script's forward that runs out of memory, and says it as scripts do."""
+
+    def load(self, device: torch.device, weights: Weights) -> None:
+        """Take the device's memory, or remember that there is none."""
+        self.full = False
+        try:
+            super().load(device, weights)
+        except torch.OutOfMemoryError:
+            self.full = True
+
+    def predict(self, batch: torch.Tensor) -> torch.Tensor:
+        """Run out of memory, or echo."""
+        if self.full:
+            raise RuntimeError("failed in the TorchScript interpreter: CUDA out of memory")
+        return super().predict(batch)
+
+
 class FallsOff(Slow):
     """Runs on two devices. While the file GATE exists, the first is off the bus."""
 
@@ -285,6 +303,15 @@ class FallsOff(Slow):
     def _reach(self) -> None:
         if self.first >= 0 and os.path.exists(os.environ["GATE"]):
             raise torch.AcceleratorError("CUDA error: unknown error")
+
+
+class NeedsCuda(Echo):
+    """Can be loaded where CUDA may still be begun with: nobody has before the fork."""
+
+    def load(self, device: torch.device, weights: Weights) -> None:
+        """Raise, or have nothing to load."""
+        if torch.cuda._is_in_bad_fork():
+            raise WeightsError("CUDA was begun with before the fork")
 
 
 class LoadsSlowly(Echo):

@@ -19,7 +19,8 @@ class Nvml:
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.names = {f"GPU-{UUID}"}
-        self.free, self.gone, self.asked = 1000, False, 0
+        self.free: int | None = 1000
+        self.gone, self.asked = False, 0
         self.has_load = True
         self.may_answer = threading.Event()
         self.may_answer.set()
@@ -100,6 +101,25 @@ def test_a_gpu_that_is_lost_leaves_no_reading_behind_and_may_come_back(nvml: Nvm
     wait_for(lambda: nvml.asked > asked + 2, "the next readings")
     assert gpu.reading(time.monotonic() + OLD_SECONDS) is None
     nvml.gone, nvml.free = False, 900
+    wait_for(lambda: gpu.reading(time.monotonic()).free_mb == 900, "a new reading")
+
+
+def test_whatever_a_reading_fails_with_is_told_once_and_the_next_one_is_tried(
+    nvml: Nvml, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[str, threading.Thread]] = []
+    monkeypatch.setattr(
+        "app.engine.gpu.logs.event",
+        lambda name, **_: told.append((name, threading.current_thread())),
+    )
+    others = set(threading.enumerate())  # of other tests: they read this NVML, too
+    gpu = started()
+    first_reading(gpu)
+    nvml.free = None  # what no driver should say
+    asked = nvml.asked
+    wait_for(lambda: nvml.asked > asked + 3 * threading.active_count(), "the next readings")
+    assert [name for name, thread in told if thread not in others] == ["nvml_failed"]
+    nvml.free = 900
     wait_for(lambda: gpu.reading(time.monotonic()).free_mb == 900, "a new reading")
 
 

@@ -12,11 +12,12 @@ import torch
 
 from app import errors
 from app.engine.deep_check import difference
+from app.engine.gpu import MIB, Pool
 from app.engine.runner import LoadError, Pixels, Runner
 from app.input_spec import InputSpec
 from app.models.budget import BATCH_PIXELS, check_batch
 from app.models.interface import Model, Query, Weights
-from tests.stubs.models import MARK, Echo, Refuses, Varied
+from tests.stubs.models import MARK, Echo, Raises, Refuses, Varied
 
 
 def runner(model: Model) -> Runner:
@@ -217,6 +218,60 @@ class Hungry(Varied):
         if len(batch) > 2:
             raise torch.OutOfMemoryError("too many")
         return [{"shape": torch.tensor(image.shape)} for image in batch]
+
+
+class Allocator:
+    """What PyTorch's allocator says of itself."""
+
+    def __init__(self) -> None:
+        self.reserved, self.allocated = 100, 40
+        self.counts = True
+
+    def stats(self, _: torch.device) -> dict[str, Any]:
+        """Answer, as PyTorch does."""
+        if not self.counts:
+            raise RuntimeError("CUDAPluggableAllocator does not yet support getDeviceStats")
+        return {"reserved_bytes": {"all": {"current": self.reserved * MIB}},
+                "allocated_bytes": {"all": {"current": self.allocated * MIB}}}  # fmt: skip
+
+
+@pytest.fixture
+def allocator(monkeypatch: pytest.MonkeyPatch) -> Allocator:
+    made = Allocator()
+    monkeypatch.setattr(torch.cuda, "memory_stats_as_nested_dict", made.stats)
+    return made
+
+
+def on_cuda(model: Model) -> Runner:
+    """Return a runner that takes its device for a GPU."""
+    made = runner(model)
+    made._tensor = runner(model)._tensor  # type: ignore[method-assign]
+    made.device = torch.device("cuda")
+    return made
+
+
+def test_the_pool_is_what_the_computing_thread_saw_after_its_last_batch(
+    allocator: Allocator,
+) -> None:
+    made = on_cuda(Raises())
+    assert made.pool() == Pool(0, 0)
+    made.run([image(8, 8)])
+    assert made.pool() == Pool(reserved=100, reusable=60)
+    allocator.reserved = 200
+    assert made.pool() == Pool(100, 60), "nobody is asked"
+    with pytest.raises(errors.ModelError):
+        made.run([image(8, 8, MARK)])
+    assert made.pool() == Pool(200, 160)
+    allocator.allocated = 0
+    made.golden()
+    assert made.pool() == Pool(200, 200)
+
+
+def test_an_allocator_that_counts_nothing_costs_no_answer(allocator: Allocator) -> None:
+    allocator.counts = False
+    made = on_cuda(Echo())
+    assert answers(made, image(8, 8)) == [[1, 2, 3]]
+    assert made.pool() == Pool(0, 0)
 
 
 def test_the_sample_asks_for_the_defaults() -> None:

@@ -1,5 +1,6 @@
 """The supervisor's clocks: who is overdue, and when the next one starts."""
 
+import math
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -93,25 +94,34 @@ def test_one_that_talks_and_computes_no_more_is_overdue_also_in_its_load(engine:
 def test_an_engine_that_has_grown_past_a_limit_is_too_large(engine: Engine) -> None:
     ready(engine).note_state(beat(1000))
     engine.note_state(beat(1240))
-    assert not engine.outgrew(1100), "a fresh one would hardly be smaller"
+    assert not engine.outgrew(1100, math.inf, 1), "a fresh one would hardly be smaller"
     engine.note_state(beat(1260))
-    assert engine.outgrew(1100)
-    assert not engine.outgrew(1300)
+    assert engine.outgrew(1100, math.inf, 1)
+    assert not engine.outgrew(1300, 0, 1), "there is no GPU"
 
 
 def test_one_that_simply_is_large_is_not_too_large(engine: Engine) -> None:
     engine.note_state(beat(1000))
     ready(engine).note_state(beat(5000))
-    assert not engine.outgrew(1100)
+    assert not engine.outgrew(1100, math.inf, 1)
 
 
 def test_it_counts_on_the_gpu_too_and_there_never_past_four_fifths_of_it(engine: Engine) -> None:
     ready(engine).note_state(beat(1000, total_mb=10000, reserved_mb=4000))
     engine.note_state(beat(1000, total_mb=10000, reserved_mb=7900))
-    assert engine.outgrew(7000)
-    assert not engine.outgrew(9000)
+    assert engine.outgrew(9000, 7000, 1)
+    assert not engine.outgrew(500, 9000, 1), "the host's limit is none for the GPU"
     engine.note_state(beat(1000, total_mb=10000, reserved_mb=8100))
-    assert engine.outgrew(9000)
+    assert engine.outgrew(9000, math.inf, 1)
+    engine.note_state({**beat(1000), "gpu": None})
+    assert not engine.outgrew(9000, 7000, 1), "what it holds now is not known"
+
+
+def test_engines_on_one_gpu_share_its_four_fifths(engine: Engine) -> None:
+    ready(engine).note_state(beat(1000, total_mb=10000, reserved_mb=2000))
+    engine.note_state(beat(1000, total_mb=10000, reserved_mb=4100))
+    assert not engine.outgrew(9000, math.inf, 1)
+    assert engine.outgrew(9000, math.inf, 2)
 
 
 @pytest.mark.parametrize(("free", "fits"), [(5000, False), (5100, True)])

@@ -24,7 +24,7 @@ class Fleet:
         self.launched: list[Engine] = []
         self.abandoned: list[Engine] = []
 
-    def launch(self, slot: Slot, weights: Held | None) -> Engine:
+    def launch(self, slot: Slot, weights: Held | None, precision: str) -> Engine:
         self.launched.append(engine("new"))
         return self.launched[-1]
 
@@ -52,7 +52,7 @@ def outcomes() -> list[Outcome]:
 
 
 def begin(fleet: Fleet, slots: list[Slot], outcomes: list[Outcome], *, beside: bool) -> Swap:
-    swap = Swap(fleet, slots, None, beside=beside, reply=outcomes.append)
+    swap = Swap(fleet, slots, None, precision="", beside=beside, reply=outcomes.append)
     swap.begin()
     return swap
 
