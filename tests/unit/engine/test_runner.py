@@ -4,7 +4,6 @@ import json
 import math
 import time
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -156,9 +155,7 @@ class Compiles(Echo):
 
 
 def test_what_a_gpu_pays_once_does_not_lower_the_batch_for_good() -> None:
-    made = runner(Compiles())
-    made.device = SimpleNamespace(type="cuda")
-    made._batch = lambda images: torch.zeros(len(images), 3, 8, 8)
+    made = on_cuda(Compiles())
     made.warm_up(0.15)
     assert made.max_batch == 4
 
@@ -239,6 +236,7 @@ class Allocator:
 def allocator(monkeypatch: pytest.MonkeyPatch) -> Allocator:
     made = Allocator()
     monkeypatch.setattr(torch.cuda, "memory_stats_as_nested_dict", made.stats)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda _: None)
     return made
 
 
