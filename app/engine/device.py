@@ -73,7 +73,9 @@ def translated_errors(device: torch.device, images: int) -> Iterator[None]:
 
 def _let_go(error: BaseException | None) -> None:
     """Drop what the failed forward held: the next try, a smaller batch, needs its memory."""
-    while error:
+    seen: set[int] = set()
+    while error and id(error) not in seen:  # one may be its own cause
+        seen.add(id(error))
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__
 

@@ -136,3 +136,10 @@ def test_what_the_failed_forward_held_is_let_go_before_the_next_try(
         cause = error.__cause__
     assert left == [None]
     assert isinstance(cause, raises), "the log still gets its traceback"
+
+
+@pytest.mark.usefixtures("cuda")
+def test_an_error_that_is_its_own_cause_holds_up_nothing() -> None:
+    error = ValueError("no")
+    error.__cause__ = error
+    assert meaning(error) is errors.ModelError
