@@ -12,5 +12,7 @@ def misspelt(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yield each variable that is nearly a setting, and the setting's name."""
     names = {name for one in declarations() for name in (one.name.upper(), *one.metadata["first"])}
     for given in sorted(environ.keys() - names):
+        if given.rstrip("0123456789") in names:  # PORT0, as Mesos sets it
+            continue
         for meant in difflib.get_close_matches(given.upper(), names, 1, _ALIKE):
             yield given, meant

@@ -23,8 +23,7 @@ from app import listener, logs, stderr
 from app.connection import Connection, Writer
 from app.engine.client import EngineClient
 from app.settings import Settings
-from app.turnstile import take_turn
-from app.web.health import is_probe
+from app.turnstile import goes_first, take_turn
 
 TICK_SECONDS = 0.25
 ACCEPT_SECONDS = 5.0  # how long to go on accepting where handshakes cannot be refused
@@ -121,8 +120,8 @@ class LosslessWorker(GeventWorker):  # type: ignore[misc]
             while connection.await_request(parser, self.cfg.keepalive):
                 request = None
                 request = connection.read_head(parser, self.settings.request_timeout_seconds)
-                if not is_probe(request.method, request.path):
-                    take_turn()  # probes go first
+                if not goes_first(request.method, request.path):
+                    take_turn()
                 if not self._respond(name, request, client, address, connection):
                     break
         except (StopIteration, http.errors.NoMoreData):

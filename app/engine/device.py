@@ -1,6 +1,7 @@
 """Where the model runs, and what an error there means. In the engine."""
 
 import contextlib
+import inspect
 import logging
 import traceback
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from app.models.registry import WrongSetting
 
 # As the caching allocator, the driver, cuDNN and cuBLAS say it.
 _NO_MEMORY = ("out of memory", "ALLOC_FAILED")
+_RESUMED = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 _NO_KERNEL = "no kernel image"  # cudaErrorNoKernelImageForDevice
 
 
@@ -76,7 +78,11 @@ def _let_go(error: BaseException | None) -> None:
     seen: set[int] = set()
     while error and id(error) not in seen:  # one may be its own cause
         seen.add(id(error))
-        traceback.clear_frames(error.__traceback__)
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            # A generator's would end it, and the model may go on with it.
+            if not frame.f_code.co_flags & _RESUMED:
+                with contextlib.suppress(RuntimeError):  # it is still running
+                    frame.clear()
         error = error.__cause__ or error.__context__
 
 

@@ -101,7 +101,8 @@ class Fleet:
             if slot.retired and self._settings.swap == "replace":
                 continue  # memory holds one
             if self.served or self._open_weights(slot, now):
-                slot.engine = self.launch(slot, self.renewal.weights, self.renewal.precision)
+                precision = self.renewal.precisions.get(slot.place, "")
+                slot.engine = self.launch(slot, self.renewal.weights, precision)
                 self._on_change()
         self.renewal.tick(now)
 
@@ -111,9 +112,7 @@ class Fleet:
         name = f"engine-{slot.device}-{self._generation}.sock"
         path = str(Path(self._settings.state_dir, name))
         files = weights or Held((), ())
-        # `auto` would take the CPU for a GPU that was lost, and nothing would say so.
-        device = slot.found or slot.device
-        order = Order(device, self._generation, path, files.names, files.has_source, precision)
+        order = Order(slot.place, self._generation, path, files.names, files.has_source, precision)
         control = Channel(self._launcher.spawn(order, files.descriptors))
         self._selector.register(control, selectors.EVENT_READ, control)
         now = time.monotonic()

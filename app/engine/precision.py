@@ -39,6 +39,19 @@ def choose(runner: Computes) -> None:
     logs.event("precision", level=logging.INFO, chosen=runner.precision, why=why or None)
 
 
+def take_over(runner: Computes, chosen: str) -> None:
+    """Compute in what another engine has chosen on this device, for the same weights.
+
+    The warm-up was in float32 there as well: what overflows in half is computed in that.
+
+    Raises:
+        app.errors.ServingError, DeviceLost: as the runner.
+    """
+    if chosen == runner.half:
+        runner.precision = chosen
+        runner.full_batch_seconds()  # pays for what loads on use
+
+
 def _objection(runner: Computes, half: str) -> str:
     try:
         runner.precision = FULL

@@ -82,19 +82,18 @@ class EngineProcess:
         model = registry.create(settings.model, self._read_source())
         runner = Runner(model, self._order.device, settings.max_batch, settings.engines)
         runner.load(self._read_weights())
-        chosen = self._order.precision
-        if chosen == runner.half:  # before the warm-up, which is for what will be computed
-            runner.precision = chosen
         self._enter(Stage.WARMING)
         wanted = runner.max_batch
         runner.warm_up(settings.hang_seconds / 2)
         if runner.max_batch < wanted:
             logs.event(
                 "max_batch_lowered", level=logging.WARNING, wanted=wanted, now=runner.max_batch,
-                why="a full batch took more than half of HANG_SECONDS, or more than the memory",
+                why="a full batch failed, or took more than half of HANG_SECONDS or the memory",
             )  # fmt: skip
         # The trial may take longer than a request waits: a successor takes over what was chosen.
-        if settings.precision == "auto" and not chosen:
+        if chosen := self._order.precision:
+            precision.take_over(runner, chosen)
+        elif settings.precision == "auto":
             precision.choose(runner)
         self._enter(Stage.SELF_TEST)
         runner.self_test()

@@ -39,7 +39,7 @@ class Renewal:
         counts: Counts,
     ) -> None:
         self.weights: Held | None = None
-        self.precision = ""  # what engines with these weights compute in; empty until one is ready
+        self.precisions: dict[str, str] = {}  # by device: what these weights are computed in there
         self.last: Outcome | None = None
         self._settings = settings
         self._engines = engines
@@ -71,8 +71,8 @@ class Renewal:
         self._hold(Held.open(self._settings))
 
     def note(self, engine: Engine) -> None:
-        """Note what the first engine with the weights that serve has chosen; the others follow."""
-        self.precision = self.precision or engine.precision
+        """Note what the first engine of a device has chosen; the others there follow."""
+        self.precisions.setdefault(engine.place, engine.precision)
 
     def reload(self, reply: Reply) -> None:
         """Exchange every engine for one that opens the weights' path anew."""
@@ -82,7 +82,7 @@ class Renewal:
             refused = Outcome("reload_in_progress", "another exchange of the model is under way")
         else:
             try:
-                self._begin(self._slots, Held.open(self._settings), "", reply)
+                self._begin(self._slots, Held.open(self._settings), {}, reply)
                 return
             except OSError as error:
                 refused = Outcome("reload_failed", f"{error.filename}: {error.strerror}")
@@ -100,7 +100,7 @@ class Renewal:
             self._recycle_at = now + RECYCLE_SECONDS
             logs.event(why, level=logging.WARNING, engine=slot.engine and slot.engine.pid,
                        **(slot.engine.account() if slot.engine else {}))  # fmt: skip
-            self._begin([slot], self.weights, self.precision, lambda _: None)
+            self._begin([slot], self.weights, dict(self.precisions), lambda _: None)
 
     def _unfit(self, slot: Slot) -> str:
         """Return why an engine should be exchanged for a fresh one, or an empty string."""
@@ -124,7 +124,7 @@ class Renewal:
         done = swap.advance()
         if swap.taken_over and not had_taken_over:
             self._hold(swap.weights)
-            self.precision = swap.precision
+            self.precisions = swap.precisions
             self._on_change()
         if done:
             self._swap = None
@@ -160,7 +160,9 @@ class Renewal:
         """End what is left of an exchange: nobody will be served any more."""
         self.give_up("draining", "the container is leaving")
 
-    def _begin(self, slots: list[Slot], weights: Held | None, precision: str, reply: Reply) -> None:
+    def _begin(
+        self, slots: list[Slot], weights: Held | None, precisions: dict[str, str], reply: Reply
+    ) -> None:
         def note(outcome: Outcome) -> None:
             self.last = outcome
             self._counts.count(metrics.SWAPS, "failed" if outcome.code else "done")
@@ -171,7 +173,7 @@ class Renewal:
             slots, self._settings.min_free_gpu_mb
         )
         self._swap = Swap(
-            self._engines, slots, weights, precision=precision, beside=beside, reply=note
+            self._engines, slots, weights, precisions=precisions, beside=beside, reply=note
         )
         self._swap.begin()
         self._on_change()

@@ -1,6 +1,7 @@
 """Runs the model: pixels of a batch in, one JSON value an image out."""
 
 import contextlib
+import logging
 import math
 import random
 import time
@@ -10,7 +11,7 @@ from typing import Any
 
 import torch
 
-from app import errors, limits
+from app import errors, limits, logs
 from app.engine.device import resolve_device, translated_errors
 from app.engine.gpu import MIB, Pool
 from app.engine.outputs import Numbers, Result, is_finite, numbers, to_result
@@ -110,9 +111,11 @@ class Runner:
             if seconds > longest and self.device.type == "cuda":
                 # The first one of a size also pays for kernels that are loaded and compiled on use.
                 seconds = self._timed(self.max_batch)
-        except errors.ServingError:  # no memory, in whatever words, or more than a batch may draw
+        except errors.ServingError as error:
+            # No memory, in whatever words; more than a batch may draw; or the model's own fault.
             if self.max_batch == 1:
                 raise
+            logs.event("batch_failed", level=logging.WARNING, error=error, images=self.max_batch)
             return math.inf
         return seconds
 

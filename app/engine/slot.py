@@ -88,6 +88,11 @@ class Engine:
     leave_by: float = math.inf
 
     @property
+    def place(self) -> str:
+        """Return what it has found to run on; empty before it is ready."""
+        return str(self.hello.get("device", ""))
+
+    @property
     def precision(self) -> str:
         """What it computes in; empty before it is ready."""
         return str(self.hello.get("precision", ""))
@@ -188,6 +193,14 @@ class Slot:
     def engines(self) -> Iterator[Engine]:
         """Yield every engine of this place, in whatever part of its life."""
         yield from (one for one in (self.engine, self.successor, *self.retired) if one)
+
+    @property
+    def place(self) -> str:
+        """Where its next engine belongs: where it has run.
+
+        ``auto`` would take the CPU for a GPU that was lost, and nothing would say so.
+        """
+        return self.found or self.device
 
     @property
     def words(self) -> str:

@@ -57,7 +57,7 @@ class Swap:
         engines: the fleet.
         slots: whose engines are exchanged.
         weights: the files that the new engines load, or None.
-        precision: what is computed in with these weights; empty where they are new.
+        precisions: what these weights are computed in, by device; empty where they are new.
         beside: whether the new ones load while the old ones serve.
         reply: told how it ended.
     """
@@ -68,13 +68,13 @@ class Swap:
         slots: Sequence[Slot],
         weights: Held | None,
         *,
-        precision: str,
+        precisions: dict[str, str],
         beside: bool,
         reply: Reply,
     ) -> None:
         self.slots = slots
         self.weights = weights
-        self.precision = precision
+        self.precisions = precisions
         self.beside = beside
         self.taken_over = False
         self._engines = engines
@@ -129,7 +129,7 @@ class Swap:
     def in_place(self) -> "Swap":
         """End what was started; return the same exchange with the old engines leaving first."""
         self._abandon()
-        return Swap(self._engines, self.slots, self.weights, precision=self.precision,
+        return Swap(self._engines, self.slots, self.weights, precisions=self.precisions,
                     beside=False, reply=self._reply)  # fmt: skip
 
     def _abandon(self) -> None:
@@ -139,14 +139,16 @@ class Swap:
                 self._engines.abandon(slot, successor)
 
     def _note_precision(self) -> None:
-        """Have those that start later compute in what the first one has chosen."""
-        new = (slot.successor.precision for slot in self.slots if slot.successor)
-        self.precision = self.precision or next(filter(None, new), "")
+        """Have those that start later compute in what the first one of the device has chosen."""
+        for new in (slot.successor for slot in self.slots if slot.successor):
+            if new.precision:
+                self.precisions.setdefault(new.place, new.precision)
 
     def _launch(self) -> None:
         for slot in self.slots:
             if slot.successor is None and (self.beside or not slot.retired):
-                slot.successor = self._engines.launch(slot, self.weights, self.precision)
+                precision = self.precisions.get(slot.place, "")
+                slot.successor = self._engines.launch(slot, self.weights, precision)
 
     def _take_over(self) -> None:
         self.taken_over = True

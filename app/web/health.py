@@ -15,12 +15,6 @@ from app.web.decoder import Decoder
 
 blueprint = Blueprint("health", __name__)
 _STARTED = time.monotonic()
-_PROBES = frozenset({"", "/health", "/live", "/ready", "/startup", "/deep-health"})  # "": GET /
-
-
-def is_probe(method: str, path: str) -> bool:
-    """Return whether a request only asks what is known, and so need not wait its turn."""
-    return method in ("GET", "HEAD") and path.rstrip("/") in _PROBES
 
 
 def _engine() -> EngineClient:

@@ -17,7 +17,7 @@ from app.web.gather import gather
 LONG = 256  # bytes of a string that is taken out
 MAX_REST = 2 << 20  # bytes of what is left
 _PIECE = 1 << 18
-_MAX_URL_START = 256  # bytes of data:image/png;base64,
+_MAX_URL_START = 4096  # bytes of data:image/png;base64,
 _ESCAPE = 6  # bytes of the longest one, such as .NET's \u002B for +
 
 

@@ -27,7 +27,7 @@ def test_a_successor_takes_over_what_was_chosen_and_only_a_reload_chooses_anew(
         lambda: [1 for line in server.events("stage") if line["stage"] == "ready"][1:],
         "the successor",
     )
-    assert Scrape(server)("model_info", precision="bfloat16") == 1
+    wait_for(lambda: Scrape(server)("model_info", precision="bfloat16") == 1, "what it computes in")
     assert trials(server) == ["bfloat16"]
     assert server.request("POST", "/admin/reload", **TOKEN).status == 200
     assert trials(server) == ["bfloat16"] * 2

@@ -17,5 +17,6 @@ def test_a_misspelt_setting_is_found(given: str, meant: str) -> None:
 def test_other_variables_are_left_alone() -> None:
     usual = ["HOSTNAME", "HOME", "PATH", "PYTHONPATH", "LANG", "TERM", "KUBERNETES_SERVICE_HOST",
              "KUBERNETES_PORT", "UNBROKEN_PORT_8080_TCP", "CUDA_VISIBLE_DEVICES", "VIRTUAL_ENV",
-             "LOGNAME", "SHELL", "OMP_NUM_THREADS", "NVIDIA_VISIBLE_DEVICES"]  # fmt: skip
+             "LOGNAME", "SHELL", "OMP_NUM_THREADS", "NVIDIA_VISIBLE_DEVICES",
+             "PORT0", "PORT1"]  # fmt: skip
     assert not list(misspelt(dict.fromkeys(usual, "1")))

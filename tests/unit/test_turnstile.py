@@ -27,6 +27,27 @@ def test_a_socket_is_read_between_two_turns() -> None:
     assert [name for name in order if name != "probe"] == [str(n) for n in range(20)]
 
 
+def test_whoever_takes_many_turns_lets_a_later_one_have_its_own() -> None:
+    taken: list[str] = []
+
+    def upload(name: str) -> None:
+        for _ in range(50):  # its next piece is there already, so that it never waits for a socket
+            take_turn()
+            taken.append(name)
+
+    def request() -> None:
+        while len(taken) < 10:
+            gevent.sleep(0.001)
+        taken.append("asked")
+        take_turn()
+        taken.append("request")
+
+    tasks = [gevent.spawn(upload, "a"), gevent.spawn(upload, "b"), gevent.spawn(request)]
+    gevent.joinall(tasks, timeout=10, raise_error=True)
+    assert taken.index("request") - taken.index("asked") <= 6
+    assert abs(taken[:40].count("a") - taken[:40].count("b")) <= 4
+
+
 def test_one_that_runs_out_of_time_before_its_turn_holds_up_nobody() -> None:
     def give_up() -> bool:
         with gevent.Timeout(0.001, False):

@@ -1,6 +1,7 @@
 """Which device is taken, and what its errors mean. CUDA is faked at its own boundary."""
 
 import weakref
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -136,6 +137,19 @@ def test_what_the_failed_forward_held_is_let_go_before_the_next_try(
         cause = error.__cause__
     assert left == [None]
     assert isinstance(cause, raises), "the log still gets its traceback"
+
+
+def test_a_generator_that_the_model_goes_on_with_is_left_alone() -> None:
+    def items() -> Iterator[Exception]:
+        while True:
+            try:
+                raise ValueError("one bad image")
+            except ValueError as error:
+                yield error
+
+    source = items()
+    for _ in range(2):
+        assert meaning(next(source), torch.device("cpu")) is errors.ModelError
 
 
 @pytest.mark.usefixtures("cuda")

@@ -21,8 +21,8 @@ def engine(precision: str = "", stage: Stage = Stage.LOADING) -> Engine:
     return Engine(order, cast("Channel", None), 0.0, 0.0, stage=stage, was_ready=True)
 
 
-def become_ready(one: Engine, precision: str) -> None:
-    one.stage, one.hello = Stage.READY, {"precision": precision}
+def become_ready(one: Engine, precision: str, device: str = "cuda") -> None:
+    one.stage, one.hello = Stage.READY, {"precision": precision, "device": device}
 
 
 class Fleet:
@@ -50,28 +50,32 @@ class Fleet:
 
 def test_the_first_choice_stands_for_the_weights_that_serve() -> None:
     fleet = Fleet()
-    assert fleet.renewal.precision == ""
+    assert fleet.renewal.precisions == {}
     for precision in ("float16", "float32"):
         one = engine()
         become_ready(one, precision)
         fleet.renewal.note(one)
-    assert fleet.renewal.precision == "float16"
+    assert fleet.renewal.precisions == {"cuda": "float16"}
+    another = engine()
+    become_ready(another, "float32", "cuda:1")
+    fleet.renewal.note(another)
+    assert fleet.renewal.precisions["cuda:1"] == "float32", "another device is another matter"
 
 
 def test_new_weights_choose_anew_and_their_choice_stands_once_they_serve() -> None:
     fleet = Fleet()
-    fleet.renewal.precision = "float16"
+    fleet.renewal.precisions = {"cuda": "float16"}
     fleet.reload()
     assert [new.order.precision for new in fleet.launched] == [""]
-    assert fleet.renewal.precision == "float16", "for an old one that dies meanwhile"
+    assert fleet.renewal.precisions == {"cuda": "float16"}, "for an old one that dies meanwhile"
     become_ready(fleet.launched[0], "float32")
     fleet.renewal.advance()
-    assert fleet.renewal.precision == "float32"
+    assert fleet.renewal.precisions == {"cuda": "float32"}
 
 
 def test_a_fresh_engine_for_one_that_has_grown_takes_over_its_choice() -> None:
     fleet = Fleet()
-    fleet.renewal.precision = "float16"
+    fleet.renewal.precisions = {"cuda": "float16"}
     old = fleet.slots[0].engine
     assert old
     old.host.ready, old.host.now = 1.0, 1e9

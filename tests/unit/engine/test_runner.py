@@ -170,10 +170,13 @@ class Breaks(Echo):
         return super().predict(batch)
 
 
-def test_a_batch_that_fails_in_whatever_words_is_halved_at_the_load() -> None:
+def test_a_batch_that_fails_in_whatever_words_is_halved_at_the_load_and_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     made = runner(Breaks())
     made.warm_up(60)
     assert made.max_batch == 2
+    assert "unable to find an engine" in caplog.text
 
 
 class Grows(Echo):

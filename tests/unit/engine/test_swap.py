@@ -52,7 +52,7 @@ def outcomes() -> list[Outcome]:
 
 
 def begin(fleet: Fleet, slots: list[Slot], outcomes: list[Outcome], *, beside: bool) -> Swap:
-    swap = Swap(fleet, slots, None, precision="", beside=beside, reply=outcomes.append)
+    swap = Swap(fleet, slots, None, precisions={}, beside=beside, reply=outcomes.append)
     swap.begin()
     return swap
 

@@ -34,8 +34,9 @@ def test_an_image_of_any_size_comes_out_as_it_went_in(size: int) -> None:
         lambda text: r"\r\n".join(text[i : i + 76] for i in range(0, len(text), 76)),  # mail
         lambda text: "data:image/png;base64," + text,
         lambda text: r"data:image\/png;base64," + text,
+        lambda text: f"data:image/png;name={'%E5%9B%BE' * 40};base64," + text,
     ],
-    ids=["slashes", "plus", "everything", "lines", "url", "url_with_slashes"],
+    ids=["slashes", "plus", "everything", "lines", "url", "url_with_slashes", "url_with_a_name"],
 )
 def test_what_other_languages_escape_is_understood_wherever_a_piece_ends(write) -> None:
     for cut in range(8):
