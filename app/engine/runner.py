@@ -112,12 +112,20 @@ class Runner:
                 # The first one of a size also pays for kernels that are loaded and compiled on use.
                 seconds = self._timed(self.max_batch)
         except errors.ServingError as error:
-            # No memory, in whatever words; more than a batch may draw; or the model's own fault.
-            if self.max_batch == 1:
+            if self.max_batch == 1 or not self._may_fit_smaller(error):
                 raise
             logs.event("batch_failed", level=logging.WARNING, error=error, images=self.max_batch)
             return math.inf
         return seconds
+
+    def _may_fit_smaller(self, error: errors.ServingError) -> bool:
+        """Return whether the batch was too large, for the memory, for drawing or for a library.
+
+        A GPU's say so in words of their own (cuDNN: "unable to find an engine").
+        """
+        if isinstance(error, errors.OutOfMemory | errors.InvalidParameter):
+            return True
+        return self.device.type == "cuda" and isinstance(error.__cause__, RuntimeError)
 
     def _timed(self, size: int) -> float:
         images = [self.sample()] * size

@@ -170,13 +170,33 @@ class Breaks(Echo):
         return super().predict(batch)
 
 
-def test_a_batch_that_fails_in_whatever_words_is_halved_at_the_load_and_told(
+@pytest.mark.usefixtures("allocator")
+def test_a_batch_that_fails_on_a_gpu_in_whatever_words_is_halved_at_the_load_and_told(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    made = runner(Breaks())
+    made = on_cuda(Breaks())
     made.warm_up(60)
     assert made.max_batch == 2
     assert "unable to find an engine" in caplog.text
+
+
+def test_a_model_that_is_wrong_for_more_than_one_image_cannot_serve() -> None:
+    with pytest.raises(errors.ModelError, match="raised RuntimeError"):
+        runner(Breaks()).warm_up(60)
+
+
+class TooFew(Echo):
+    """Answers the first image alone."""
+
+    def postprocess(self, outputs: torch.Tensor, queries: Any) -> list[Any]:
+        """Answer."""
+        return outputs[:1].tolist()
+
+
+@pytest.mark.usefixtures("allocator")
+def test_nor_can_one_that_returns_too_few_results_on_a_gpu_either() -> None:
+    with pytest.raises(errors.ModelError, match="returned 1 results for 4 images"):
+        on_cuda(TooFew()).warm_up(60)
 
 
 class Grows(Echo):
