@@ -4,13 +4,14 @@ import gevent
 from gevent.lock import Semaphore
 
 _AT_ONCE = 1e-9  # seconds; more than 0, or gevent would not look at its sockets in between
-_PROBES = frozenset({"", "/health", "/live", "/ready", "/startup", "/deep-health"})  # "": GET /
+PROBES = frozenset({"/health", "/live", "/ready", "/startup", "/deep-health"})
 _turnstile = Semaphore()
 
 
 def goes_first(method: str, path: str) -> bool:
     """Return whether a request is a probe: it only asks what is known, and takes no turn."""
-    return method in ("GET", "HEAD") and path.rstrip("/") in _PROBES
+    # PAI-EAS probes / unless told otherwise.
+    return method in ("GET", "HEAD") and (path == "/" or path.rstrip("/") in PROBES)
 
 
 def take_turn() -> None:

@@ -17,11 +17,12 @@ from app import errors, logs
 from app.engine.client import EngineClient
 from app.engine.record import Answer
 from app.settings import Settings
+from app.turnstile import PROBES
 from app.web import admin, console, deep_health, health, metrics, predict
 from app.web.decoder import Decoder
 
 _REQUEST_ID = re.compile(r"[\w.:/+=-]{1,128}")
-_PROBES = frozenset({"/health", "/live", "/ready", "/startup", "/deep-health", "/metrics"})
+_PROBES = PROBES | {"/metrics"}
 
 
 def create_app(settings: Settings, engine: EngineClient) -> Flask:
