@@ -190,7 +190,7 @@ def test_decoder_threads_that_do_not_return_are_told(start: Start, tmp_path: Pat
     gate = tmp_path / "gate"
     server = start(GATE=gate, WORKERS=1, PYTHONPATH=ROOT / "tests/stubs/stuck",
                    REQUEST_TIMEOUT_SECONDS=12).wait_ready()  # fmt: skip
-    gate.touch()
+    os.mkfifo(gate)
     with ThreadPoolExecutor(10) as pool:
         sent = [pool.submit(server.post, png(), "/") for _ in range(10)]
         wait_for(lambda: b"decoders_stuck" in server.get("/health").body, "the verdict")
@@ -198,7 +198,8 @@ def test_decoder_threads_that_do_not_return_are_told(start: Start, tmp_path: Pat
         assert server.get("/live").status == 200, "the loop turns"
         replies = [reply.result() for reply in sent]
         assert {reply.status for reply in replies} == {504}, "each at its deadline"
-    gate.unlink()
+    with gate.open("wb"):  # every thread that waits for a writer goes on
+        gate.unlink()
     wait_for(server.healthy, "recovery")
     assert server.post(png(), "/").status == 200
 
