@@ -293,7 +293,7 @@ def test_too_large_is_found_without_time_or_memory():
                 open_image(file, MAX)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 10
     assert peak < 2_000_000
 
 

@@ -1,7 +1,7 @@
 """The worker's side of an engine, against a real engine socket that a test plays."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import gevent
@@ -14,6 +14,7 @@ from app.engine.client import EngineClient, InputSpecChanged
 from app.engine.protocol import Decoder, Frame, Type
 from app.images import Decoded
 from app.input_spec import InputSpec
+from app.lifecycle import Stage
 from app.settings import Settings
 
 SPEC = InputSpec(mode="RGB", resize=(2, 2))
@@ -120,6 +121,16 @@ def result(number: int, payload: bytes) -> Frame:
     return Frame(Type.RESULT, number, TIMINGS, payload)
 
 
+def until(condition: Callable[[], bool]) -> None:
+    with gevent.Timeout(10):
+        while not condition():
+            gevent.sleep(0.001)
+
+
+def heard(client: EngineClient, engine: int) -> bool:
+    return client.describe()["engines"][engine]["queue"] is not None
+
+
 def test_an_answer_comes_back_in_the_order_of_the_request(
     client: EngineClient, supervisor: Peer, engine: Peer
 ) -> None:
@@ -161,7 +172,7 @@ def test_a_request_waits_for_an_engine_and_then_goes(
 ) -> None:
     supervisor.send(directory())
     asked = ask(client)
-    gevent.sleep(0.05)
+    until(lambda: client.describe()["worker"]["waiting_for_an_engine"] == 1)
     supervisor.send(directory(engine))
     greet(engine)
     engine.send(result(engine.receive().id, b"1"))
@@ -176,7 +187,6 @@ def test_what_a_dead_engine_held_runs_again_and_what_ran_is_alone(
     running, waiting = ask(client), ask(client)
     first, second = engine.receive(), engine.receive()
     engine.send(Frame(Type.STARTED, head={"ids": [first.id]}))
-    gevent.sleep(0.05)
     engine.hang_up()
     successor = Peer(tmp_path / "e2.sock")
     supervisor.send(directory(successor))
@@ -215,7 +225,6 @@ def test_after_two_deaths_under_it_a_request_is_refused(
     for _ in range(2):
         greet(engine)
         engine.send(Frame(Type.STARTED, head={"ids": [engine.receive().id]}))
-        gevent.sleep(0.05)
         engine.hang_up()
     with pytest.raises(errors.RequestCrashedEngine):
         asked.get(timeout=10)
@@ -265,7 +274,7 @@ def test_a_worker_that_was_not_told_yet_waits_before_it_says_loading(
     client: EngineClient, supervisor: Peer, engine: Peer
 ) -> None:
     asked = gevent.spawn(client.input_spec, time.monotonic() + 10)
-    gevent.sleep(0.05)
+    gevent.idle()
     supervisor.send(directory(engine))
     greet(engine)
     assert asked.get(timeout=10).mode == "RGB"
@@ -283,8 +292,9 @@ def test_what_another_worker_knows_already_is_waited_for_at_the_end_of_a_load(
     client: EngineClient, supervisor: Peer, engine: Peer
 ) -> None:
     supervisor.send(directory(engine, served=False, stage="self_test"))
+    until(lambda: client.health().stage is Stage.SELF_TEST)
     asked = gevent.spawn(client.input_spec, time.monotonic() + 10)
-    gevent.sleep(0.05)
+    gevent.idle()
     supervisor.send(directory(engine))
     greet(engine)
     assert asked.get(timeout=10).mode == "RGB"
@@ -306,7 +316,7 @@ def test_an_engine_that_retires_gets_no_more_and_is_left_when_all_is_answered(
     held = ask(client)
     number = engine.receive().id
     supervisor.send(directory(engine, stage="retiring"))
-    gevent.sleep(0.05)
+    until(lambda: client.describe()["engines"][0]["stage"] == "retiring")
     late = ask(client)
     engine.send(result(number, b"1"))
     assert held.get(timeout=10).results == [b"1"]
@@ -331,15 +341,14 @@ def test_images_are_decoded_for_an_engine_that_lives_not_for_one_that_is_dead(
     newer, other = Peer(tmp_path / "e2.sock"), InputSpec(mode="L", resize=(2, 2))
     supervisor.send(directory(engine, newer))
     greet(newer, other)
-    gevent.sleep(0.05)
+    until(lambda: heard(client, 1))
     greet(engine)
-    gevent.sleep(0.05)
+    until(lambda: heard(client, 0))
     assert client.input_spec(time.monotonic() + 10) == other, "the newest, whoever came last"
     newer.hang_up()
     newer.close()
     supervisor.send(directory(engine))
-    gevent.sleep(0.05)
-    assert client.input_spec(time.monotonic() + 10) == SPEC
+    until(lambda: client.input_spec(time.monotonic() + 10) == SPEC)
     assert client.describe()["version"] == "v1"
     asked = ask(client)
     engine.send(result(engine.receive().id, b"1"))
@@ -350,7 +359,7 @@ def test_a_reload_is_answered_by_the_supervisor_or_fails_with_it(
     client: EngineClient, supervisor: Peer
 ) -> None:
     supervisor.send(directory())
-    gevent.sleep(0.05)
+    until(lambda: client.describe()["swap"] == {"running": False})
     asked = client.ask_reload()
     frame = supervisor.receive()
     assert frame.type is Type.RELOAD
@@ -367,9 +376,7 @@ def test_an_engine_can_serve_from_its_naming_on_and_is_gone_with_its_connection(
 ) -> None:
     supervisor.send(directory(engine))
     engine.accept()
-    gevent.sleep(0.05)
     assert client.health().can_serve, "the supervisor has just heard of it"
     engine.hang_up()
     engine.close()
-    gevent.sleep(0.05)
-    assert client.health().reason == "engine_gone"
+    until(lambda: client.health().reason == "engine_gone")
