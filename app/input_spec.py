@@ -1,6 +1,6 @@
 """What an HTTP worker must know of a model to ask it; travels in the engine's HELLO. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Literal, Self
@@ -114,6 +114,23 @@ class InputSpec:
                 )
             values[name] = known[name].parse(text)
         return {**self.defaults, **values}
+
+    def check_body(self, names: Collection[str]) -> None:
+        """Refuse parameters that came in the body, where nobody would read them.
+
+        Args:
+            names: of what the body holds beside its images.
+
+        Raises:
+            app.errors.InvalidParameter: one of them is a parameter's.
+        """
+        for option in self.options:
+            if option.name in names:
+                raise errors.InvalidParameter(
+                    f"{option.name} came in the body, and goes into the query string: "
+                    f"?{option.name}=VALUE",
+                    parameter=option.name,
+                )
 
     def to_json(self) -> dict[str, Any]:
         """Return the members for HELLO."""

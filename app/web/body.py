@@ -23,10 +23,17 @@ _MAX_FIELDS = 16  # beside the images: forms carry a few words of their own
 
 @dataclass(frozen=True)
 class Posted:
-    """The files, and whether the client sent (or may have sent) many."""
+    """What a body holds.
+
+    Args:
+        files: the images'.
+        many: whether the client sent (or may have sent) many.
+        others: the names of fields, or JSON's members, that hold no image.
+    """
 
     files: list[bytes]
     many: bool
+    others: frozenset[str] = frozenset()
 
 
 def announced(request: Request, settings: Settings) -> int:
@@ -95,8 +102,7 @@ def images_of(pieces: list[bytes], kind: str, boundary: str, max_images: int) ->
         app.errors.ClientError: each way in which it can be wrong.
     """
     if kind == "multipart/form-data":
-        files = _multipart(pieces, boundary, max_images)
-        posted = Posted(files, len(files) > 1)
+        posted = _multipart(pieces, boundary, max_images)
     elif kind == "application/json":
         posted = _json(gather(pieces), max_images)
     elif kind.startswith("image/") or kind == "application/octet-stream":
@@ -120,12 +126,13 @@ def _check_count(images: int, max_images: int) -> None:
         raise errors.TooManyImages(f"{images} images; MAX_IMAGES allows {max_images}")
 
 
-def _multipart(pieces: list[bytes], boundary: str, max_images: int) -> list[bytes]:
+def _multipart(pieces: list[bytes], boundary: str, max_images: int) -> Posted:
     if not pieces:
-        return []
+        return Posted([], many=False)
     if not boundary:
         raise errors.MalformedMultipart("the Content-Type names no boundary")
     files: list[bytes] = []
+    others = set()
     part: list[bytes] | None = None
     try:
         # One more than allowed is let through, so that the answer can say too_many_images.
@@ -135,6 +142,8 @@ def _multipart(pieces: list[bytes], boundary: str, max_images: int) -> list[byte
             for event in _events(parser, pieces):
                 if isinstance(event, MultipartSegment):
                     part = [] if event.name in FIELDS else None
+                    if part is None:
+                        others.add(event.name)
                 elif event and part is not None:
                     part.append(bytes(event))
                 elif event is None and part is not None:
@@ -142,7 +151,7 @@ def _multipart(pieces: list[bytes], boundary: str, max_images: int) -> list[byte
                     part = None
     except MultipartError as error:
         raise errors.MalformedMultipart(f"the multipart body is broken: {error}") from error
-    return files
+    return Posted(files, len(files) > 1, frozenset(others))
 
 
 def _events(parser: PushMultipartParser, pieces: list[bytes]) -> Iterator[Any]:
@@ -159,15 +168,16 @@ def _json(content: bytes, max_images: int) -> Posted:
     members = document.members
     if not isinstance(members, dict):
         raise errors.MalformedJson('the body must be an object: {"image": "BASE64"}')
+    others = frozenset(members) - {"image", "images"}
     if "images" in members:
         listed = members["images"]
         if not isinstance(listed, list):
             raise errors.MalformedJson("`images` must be an array of base64 strings")
         _check_count(len(listed), max_images)  # before any of them is decoded
         files = [_base64(document, value, index) for index, value in enumerate(listed)]
-        return Posted(files, many=True)
+        return Posted(files, True, others)
     found = [_base64(document, members["image"], None)] if "image" in members else []
-    return Posted(found, many=False)
+    return Posted(found, False, others)
 
 
 def _base64(document: JsonBody, value: object, index: int | None) -> bytes:

@@ -90,6 +90,7 @@ def _answer(
     began = time.monotonic()
     spec = engine.input_spec(deadline)
     options = spec.parse(list(request.args.items(multi=True)))
+    spec.check_body(posted.others)
     decoded = [
         _decode(hold, file, spec, settings, deadline, index if posted.many else None)
         for index, file in enumerate(posted.files)

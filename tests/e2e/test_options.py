@@ -1,6 +1,8 @@
 """What a model declares beside its pixels, on the real server: parameters, routes, sizes."""
 
+import base64
 import io
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -69,6 +71,21 @@ def test_a_wrong_parameter_is_a_400_that_says_what_is_allowed(
     reply = server.post(png(), f"/predict?{query}")
     assert error_of(reply) == (400, "invalid_parameter")
     assert words in reply.json()["error"]["message"]
+
+
+def test_a_parameter_in_the_body_is_a_400_that_says_where_it_goes(server: Server) -> None:
+    file, kind = multipart(png())
+    field = b'--x\r\nContent-Disposition: form-data; name="count"\r\n\r\n2\r\n'
+    document = json.dumps({"image": base64.b64encode(png()).decode(), "count": 2}).encode()
+    for body, sent_as in [(field + file, kind), (document, "application/json")]:
+        reply = server.post(body, "/predict", sent_as)
+        assert error_of(reply) == (400, "invalid_parameter")
+        assert "?count=VALUE" in reply.json()["error"]["message"]
+    for body, sent_as in [
+        (field.replace(b"count", b"comment") + file, kind),
+        (document.replace(b"count", b"comment"), "application/json"),
+    ]:
+        assert server.post(body, "/predict", sent_as).json()["options"] == DEFAULTS
 
 
 def test_a_route_that_the_model_names_is_answered_and_no_other(server: Server) -> None:
