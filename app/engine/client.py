@@ -6,7 +6,7 @@ batch when an engine died. That record is what is replayed; nothing else remembe
 
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,15 @@ from gevent.event import AsyncResult, Event
 
 from app import errors, lifecycle, logs, metrics, state_dir
 from app.engine.admission import Admission, Hold
-from app.engine.line import RECONNECT_SECONDS, Line
+from app.engine.line import Line
 from app.engine.link import Link
+from app.engine.links import Links
 from app.engine.protocol import Frame, Type
 from app.engine.record import MAX_VICTIMS, Answer, Image, Request
 from app.engine.report import Report
 from app.images import Decoded
 from app.input_spec import InputSpec
-from app.lifecycle import SERVING, EngineView, Health, Stage
+from app.lifecycle import Health, Stage
 from app.settings import Settings
 
 INFORM_SECONDS = 1.0
@@ -46,10 +47,8 @@ class EngineClient:
         self._settings = settings
         self._line = Line(str(Path(settings.state_dir, state_dir.SUPERVISOR_SOCKET)), self._update)
         self.report = Report(self._line, self._gauges)
-        self._engines: list[dict[str, Any]] = []
+        self._links = Links(self._heard, self._lost)
         self._swap: dict[str, Any] = {}
-        self._named_at: dict[str, float] = {}  # 0 once a connection to it has ended
-        self._links: dict[str, Link[Request]] = {}
         self._admission = Admission()
         self._hello: dict[str, Any] = {}
         self._spec = InputSpec()  # of the model in ``_hello``; see ``_follow_model``
@@ -69,7 +68,7 @@ class EngineClient:
         if not self._informed.is_set():
             return Health(False, Stage.LOADING, "loading")
         hang_seconds = self._settings.hang_seconds
-        return lifecycle.judge(self._views(), time.monotonic(), hang_seconds)
+        return lifecycle.judge(self._links.views(), time.monotonic(), hang_seconds)
 
     def supervisor_lives(self) -> bool:
         """Return whether the supervisor is there, or has not had the time to be."""
@@ -85,7 +84,7 @@ class EngineClient:
             "options": [asdict(option) for option in self._spec.options],
             "routes": self.routes,
             "draining": self.draining, "swap": self._swap,
-            "engines": [{**engine, **self._state(engine)} for engine in self._engines],
+            "engines": self._links.describe(),
             "worker": {"images": admission.images, "max_images": admission.max_images,
                        "bytes": admission.bytes, "max_bytes": admission.max_bytes,
                        "waiting_for_an_engine": len(self._waiting)},
@@ -94,18 +93,11 @@ class EngineClient:
     @property
     def load_began(self) -> float | None:
         """When the engine that was started last began, in monotonic seconds."""
-        began = [engine["started_at"] for engine in self._engines if engine["started_at"]]
-        return max(began, default=None)
+        return self._links.load_began
 
     def checkups(self) -> list[dict[str, Any]]:
         """Return the last STATE of each engine that serves: its deep check, its GPU."""
-        serving = [link.state for link in self._links.values() if link.takes_work]
-        return [state for state in serving if state]
-
-    def _state(self, engine: dict[str, Any]) -> dict[str, Any]:
-        link = self._links.get(engine["path"])
-        known = link.state if link else {}
-        return {name: known.get(name) for name in ("queue", "batch_age", "gpu", "deep_check")}
+        return [link.state for link in self._links.serving() if link.state]
 
     def input_spec(self, deadline: float) -> InputSpec:
         """Return how to decode; wait for it where an engine has served and is being replaced.
@@ -195,21 +187,17 @@ class EngineClient:
 
     def _follow_model(self) -> None:
         """Take the model from the newest engine that takes work; without one, the last stays."""
-        serving = [link for link in self._links.values() if link.takes_work]
-        if serving:
-            newest = max(serving, key=lambda link: link.generation)
+        if newest := self._links.newest():
             self._hello, self._spec = newest.hello, newest.spec or InputSpec()
 
     def _dispatch(self, request: Request) -> None:
-        ready = [link for link in self._links.values() if link.takes_work]
-        if not ready:
-            self._waiting.append(request)
+        link = self._links.choose(request.spec)
+        if link is None:
+            if self._links.serving():
+                request.done.set_exception(InputSpecChanged())
+            else:
+                self._waiting.append(request)
             return
-        fitting = [link for link in ready if link.spec == request.spec]
-        if not fitting:
-            request.done.set_exception(InputSpecChanged())
-            return
-        link = min(fitting, key=lambda candidate: (candidate.degraded, candidate.outstanding))
         # Registered before a byte is sent, so that no answer can come too early.
         request.numbers = [link.register(request) for _ in request.images]
         for number, image in zip(request.numbers, request.images, strict=True):
@@ -221,8 +209,7 @@ class EngineClient:
     def _abandon(self, request: Request) -> None:
         if request in self._waiting:
             self._waiting.remove(request)
-        for link in self._links.values():
-            link.cancel(request)
+        self._links.cancel(request)
 
     def _heard(self, link: Link[Request], frame: Frame) -> None:
         if frame.type is Type.HELLO:
@@ -250,8 +237,6 @@ class EngineClient:
 
     def _lost(self, link: Link[Request]) -> None:
         """An engine is gone: what it held runs again, whole requests on one generation."""
-        self._links.pop(link.path, None)
-        self._named_at[link.path] = 0.0
         orphans = link.close()
         if orphans:
             logs.event("replay", requests=len(orphans), generation=link.generation)
@@ -263,35 +248,15 @@ class EngineClient:
             else:
                 self.report.counts.count(metrics.REPLAYS)
                 self._dispatch(request)
-        # It may have been the connection alone: the engine is in the directory until it is gone.
-        gevent.spawn_later(RECONNECT_SECONDS, self._connect)
 
-    # ---- the supervisor and its directory
+    # ---- the supervisor
 
     def _update(self, head: dict[str, Any]) -> None:
         self.draining, self.served = head["draining"], head["served"]
         self._admission.share(head["share"]["images"], head["share"]["bytes"])
-        self._engines, self._swap = head["engines"], head["swap"]
-        paths = {engine["path"] for engine in self._engines}
-        self._named_at = {path: at for path, at in self._named_at.items() if path in paths}
+        self._swap = head["swap"]
         self._informed.set()
-        for path, link in self._links.items():
-            # A child that the model forked may hold a dead engine's end of the connection open.
-            if path not in paths:
-                link.hang_up()
-        self._connect()
-
-    def _connect(self) -> None:
-        """Connect to every engine that serves and has no link; leave those that retire."""
-        for engine in self._engines:
-            path, stage = engine["path"], Stage(engine["stage"])
-            if stage is Stage.RETIRING and path in self._links:
-                self._links[path].retire()
-            elif stage in SERVING and path not in self._links:
-                self._named_at.setdefault(path, time.monotonic())
-                link = Link[Request](path, engine["generation"], self._heard, self._lost)
-                self._links[path] = link
-                link.start()
+        self._links.follow(head["engines"])
 
     def _gauges(self) -> dict[str, int]:
         return {
@@ -299,14 +264,3 @@ class EngineClient:
             "admitted": self._admission.images, "limit": self._admission.max_images,
             "waiting": sum(len(request.images) for request in self._waiting),
         }  # fmt: skip
-
-    def _views(self) -> Iterator[EngineView]:
-        for engine in self._engines:
-            link = self._links.get(engine["path"])
-            heard_at = link.heard_at if link else None
-            yield EngineView(
-                Stage(engine["stage"]), engine["cause"],
-                # The supervisor has just heard of it what we are about to hear.
-                heard_at or self._named_at.get(engine["path"]) or None,
-                link.batch_age if link else 0.0,
-            )  # fmt: skip

@@ -1,78 +1,24 @@
 """The worker's side of an engine, against a real engine socket that a test plays."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import gevent
 import numpy as np
 import pytest
-from gevent import socket
 
 from app import errors
 from app.engine.client import EngineClient, InputSpecChanged
-from app.engine.protocol import Decoder, Frame, Type
+from app.engine.protocol import Frame, Type
 from app.images import Decoded
 from app.input_spec import InputSpec
 from app.lifecycle import Stage
 from app.settings import Settings
+from tests.unit.engine.peer import SPEC, Peer, greet, named, until
 
-SPEC = InputSpec(mode="RGB", resize=(2, 2))
 IMAGE = Decoded(np.zeros((2, 2, 3), np.uint8), (4, 6))
-HELLO = {"model": "m", "version": "v1", "result_key": "r", "device": "cpu", "max_batch": 8,
-         "spec": SPEC.to_json(), "generation": 1}  # fmt: skip
 TIMINGS = {"queue_ms": 0, "inference_ms": 0, "batch": 1}
-
-
-class Peer:
-    """The other end of a Unix socket: the supervisor's, or an engine's."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(str(path))
-        self._listener.listen()
-        self._decoder = Decoder()
-        self._frames: list[Frame] = []
-
-    def accept(self) -> None:
-        """Take the client's connection."""
-        with gevent.Timeout(10):
-            self._sock, _ = self._listener.accept()
-        self._decoder = Decoder()
-        self._frames = []
-
-    def send(self, *frames: Frame) -> None:
-        """Send frames."""
-        self._sock.sendall(b"".join(frame.encode() for frame in frames))
-
-    def receive(self) -> Frame:
-        """Return the next frame; COUNTS come in between, once a second."""
-        while (frame := self.receive_any()).type is Type.COUNTS:
-            pass
-        return frame
-
-    def receive_any(self) -> Frame:
-        """Return the next frame."""
-        with gevent.Timeout(10):
-            while not self._frames:
-                self._frames = self._decoder.feed(self._sock.recv(65536))
-        return self._frames.pop(0)
-
-    def is_left(self) -> bool:
-        """Return whether the client hangs up."""
-        with gevent.Timeout(10):
-            return self._sock.recv(1) == b""
-
-    def hang_up(self) -> None:
-        """End the connection, as a death does."""
-        self._sock.close()
-
-    def close(self) -> None:
-        """End everything."""
-        self._listener.close()
-        if hasattr(self, "_sock"):
-            self._sock.close()
 
 
 @pytest.fixture
@@ -98,19 +44,10 @@ def client(tmp_path: Path, supervisor: Peer) -> EngineClient:
 
 
 def directory(*engines: Peer, served: bool = True, stage: str = "ready") -> Frame:
-    listed = [{"device": "cpu", "stage": stage, "cause": "", "path": str(peer.path),
-               "generation": number, "pid": 1, "restarts": {}, "started_at": None}
-              for number, peer in enumerate(engines, 1)]  # fmt: skip
+    listed = [named(peer, number, stage) for number, peer in enumerate(engines, 1)]
     share = {"images": 8, "bytes": 1 << 20}
     return Frame(Type.ENGINES, head={"draining": False, "served": served, "share": share,
                                      "engines": listed, "swap": {"running": False}})  # fmt: skip
-
-
-def greet(engine: Peer, spec: InputSpec = SPEC) -> None:
-    engine.accept()
-    state = {"stage": "ready", "queue": 0, "batch_age": 0}
-    hello = {**HELLO, "spec": spec.to_json()}
-    engine.send(Frame(Type.HELLO, head=hello), Frame(Type.STATE, head=state))
 
 
 def ask(client: EngineClient, images: int = 1, seconds: float = 10) -> gevent.Greenlet:
@@ -119,12 +56,6 @@ def ask(client: EngineClient, images: int = 1, seconds: float = 10) -> gevent.Gr
 
 def result(number: int, payload: bytes) -> Frame:
     return Frame(Type.RESULT, number, TIMINGS, payload)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    with gevent.Timeout(10):
-        while not condition():
-            gevent.sleep(0.001)
 
 
 def heard(client: EngineClient, engine: int) -> bool:
