@@ -11,9 +11,9 @@ from typing import Any
 class Receiver:
     """What came, and how it is answered."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, status: int) -> None:
         self.posted: list[tuple[str, str, Any]] = []
-        self.status = 200
+        self.status = status
         self.answers = threading.Event()  # while it is clear, nobody gets an answer
         self.answers.set()
         self.server = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
@@ -44,9 +44,9 @@ class Receiver:
 
 
 @contextlib.contextmanager
-def receive(port: int = 0) -> Iterator[Receiver]:
+def receive(port: int = 0, status: int = 200) -> Iterator[Receiver]:
     """Listen until the block ends."""
-    receiver = Receiver(port)
+    receiver = Receiver(port, status)
     thread = threading.Thread(target=receiver.server.serve_forever, args=(0.02,))
     thread.start()
     try:

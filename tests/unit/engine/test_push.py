@@ -52,8 +52,7 @@ def test_an_outage_is_logged_once_and_so_is_its_end(
 
     begin(f"http://127.0.0.1:{port}/")
     wait_for(told, "the failure")
-    with receive(port) as receiver:
-        receiver.status = 500
+    with receive(port, status=500) as receiver:
         wait_for(lambda: len(receiver.posted) >= 5, "failures of another kind")
         assert told() == ["eas_push_failed"]
         receiver.status = 200
