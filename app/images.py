@@ -10,17 +10,14 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import ExifTags, Image, TiffImagePlugin, WebPImagePlugin  # noqa: F401
 
 from app.errors import ClientError, ImageTooLarge, ImageUnreadable
 from app.input_spec import InputSpec
+from app.modes import Pixels, UnknownRange, converted
 from app.resize import crop_box, resized_size, working_bytes
-
-Pixels = npt.NDArray[np.uint8]
 
 # MPO, the cameras' JPEG with several pictures, is opened by Pillow's JPEG plugin.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
@@ -83,8 +80,9 @@ def open_image(content: bytes, max_pixels: int, index: int | None = None) -> Ima
     # Pillow's WebP plugin allocates the whole canvas when it opens a file: look before it does.
     _check_pixels(_webp_size(content), max_pixels, index)
     with _unreadable(
-        "The bytes are no JPEG, PNG, WebP, GIF, BMP or TIFF image, or a truncated one.", index
-    ):
+        "The bytes are no JPEG, PNG, WebP, GIF, BMP or TIFF image, or a truncated one"
+        f"{_guess(content)}.", index,
+    ):  # fmt: skip
         image = Image.open(io.BytesIO(content), formats=FORMATS)
         _check_pixels(image.size, max_pixels, index)
         if isinstance(image, TiffImagePlugin.TiffImageFile):
@@ -129,14 +127,14 @@ def to_input(
         index: as for ``open_image``.
 
     Raises:
-        ImageUnreadable: truncated or damaged.
+        ImageUnreadable: truncated or damaged, or its values have no known range.
         ImageTooLarge: too long and thin for the model, or to be resized.
     """
     _check_form(image, spec, max_pixels, index)
     with _unreadable("The image is truncated or damaged.", index):
         image.load()
         turn = _UPRIGHT.get(_orientation(image))
-        image = _converted(image, spec.mode)
+        image = converted(image, spec.mode)
         if turn is not None:
             image = image.transpose(turn)
         size = image.size
@@ -163,6 +161,14 @@ def _details(index: int | None) -> dict[str, object]:
     return {} if index is None else {"index": index}
 
 
+def _guess(content: bytes) -> str:
+    if content[4:8] == b"ftyp":  # ISO/IEC 14496-12, section 4.3
+        return "; they begin as HEIC, AVIF or a film does"
+    if content.startswith((b"/9j/", b"iVBORw0", b"data:")):
+        return "; they look like base64, which belongs into JSON"
+    return ""
+
+
 @contextmanager
 def _unreadable(sentence: str, index: int | None) -> Iterator[None]:
     """Turn whatever Pillow raises into ImageUnreadable with this sentence.
@@ -172,6 +178,8 @@ def _unreadable(sentence: str, index: int | None) -> Iterator[None]:
     """
     try:
         yield
+    except UnknownRange as error:
+        raise ImageUnreadable(str(error), **_details(index)) from error
     except ClientError:
         raise
     except Exception as error:
@@ -222,35 +230,3 @@ def _orientation(image: Image.Image) -> int:
     except Exception:  # noqa: BLE001
         # Broken metadata must not cost us a picture that decodes.
         return 1
-
-
-def _converted(image: Image.Image, mode: str) -> Image.Image:
-    """Return the image in ``mode`` as a person would expect to see it on white paper."""
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        image = Image.fromarray(_to_8_bits(np.asarray(image)))
-    elif image.has_transparency_data:
-        # Through RGBA: Pillow applies a palette's or a colour key's transparency only there.
-        layer = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
-        image = Image.new("RGB", image.size, "white")
-        image.paste(layer, mask=layer)
-    elif image.mode not in ("RGB", "L", "1"):
-        image = image.convert("RGB")  # CMYK, YCbCr, LAB, HSV: none of them converts to L well
-    return image if image.mode == mode else image.convert(mode)
-
-
-def _to_8_bits(values: npt.NDArray[Any]) -> Pixels:
-    """Return grey values of 16 bits, 32 bits or float as 8 bits.
-
-    0..65535 lose the low byte, floats within 0..1 are multiplied by 255, anything else is
-    stretched from its minimum to its maximum. NaN and infinity count as 0.
-    """
-    is_float = values.dtype.kind == "f"
-    if not is_float and values.min() >= 0 and values.max() <= 0xFFFF:
-        return (values >> 8).astype(np.uint8)
-    floats = np.nan_to_num(values.astype(np.float32), copy=False, nan=0, posinf=0, neginf=0)
-    low, high = floats.min(), floats.max()
-    if not (is_float and low >= 0 and high <= 1):
-        span = high / 2 - low / 2  # halves: the difference of two float32 can overflow
-        floats = (floats / 2 - low / 2) / (span or 1)
-    scaled: Pixels = np.rint(floats * 255).astype(np.uint8)
-    return scaled

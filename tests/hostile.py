@@ -78,7 +78,7 @@ def _damaged() -> dict[str, tuple[bytes, set[str]]]:
         "gif_no_frame": (b"GIF89a\x10\0\x10\0\x80\0\0" + bytes(6) + b";", UNREADABLE),
         "tiff_looping_directory": (_looping(tiff), UNREADABLE | {"ok"}),
         "tiff_directory_outside": (b"II*\0\xff\xff\xff\x7f", UNREADABLE),
-        "tiff_not_numbers": (_saved(Image.fromarray(floats), "TIFF"), {"ok"}),
+        "tiff_not_numbers": (_saved(Image.fromarray(floats), "TIFF"), UNREADABLE),
         "webp_empty_riff": (b"RIFF\x0e\0\0\0WEBPVP8X\x02\0\0\0\0\0", UNREADABLE),
     }
 

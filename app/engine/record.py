@@ -6,8 +6,8 @@ from typing import Any
 
 from gevent.event import AsyncResult
 
-from app.images import Pixels
 from app.input_spec import InputSpec
+from app.modes import Pixels
 
 MAX_VICTIMS = 2  # engines that may die under one image before it is refused
 
