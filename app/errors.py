@@ -96,12 +96,12 @@ class TooManyImages(ClientError):
 
 
 class InvalidParameter(ClientError):
-    """A query parameter that the model does not know, with a wrong value or in a wrong place."""
+    """A query parameter that nobody knows, with a wrong value or in a wrong place."""
 
     code, status = "invalid_parameter", 400
     meaning = (
-        "A query parameter is not one of the model's, its value is not allowed, or it came in the "
-        "body; `parameter` says which one."
+        "A query parameter is not known, its value is not allowed, or it came in the body; "
+        "`parameter` says which one."
     )
 
 

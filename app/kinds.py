@@ -1,6 +1,7 @@
 """How a variable's text becomes a value: parsers with their bounds in words."""
 
 import math
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -97,7 +98,14 @@ def _url(text: str) -> str:
     return text
 
 
+def _sockets_path(text: str) -> str:
+    # A Unix socket's path ends at 107 bytes; its name in the directory takes some.
+    if not os.path.isabs(text) or "\0" in text or len(os.fsencode(text)) > 80:
+        raise ValueError(text)
+    return text
+
+
 FLAG = Kind(_truth, "true or false")
 TEXT = matching(r".+", "one line of text")
-PATH = matching(r"[^\0]+", "a path")
+SOCKETS_PATH = Kind(_sockets_path, "an absolute path of at most 80 bytes")
 URL = Kind(_url, "a URL that begins with http:// or https://, without a user")

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from app import limits
 from app.files import SUFFIXES, is_program
-from app.kinds import FLAG, PATH, TEXT, URL, Kind, choice, integer, matching, number
+from app.kinds import FLAG, SOCKETS_PATH, TEXT, URL, Kind, choice, integer, matching, number
 
 
 class SettingsError(Exception):
@@ -176,7 +176,7 @@ class Settings:
         choice("json", "text"), "One JSON object a line, or text for a terminal.", default="json"
     )
     state_dir: str = variable(
-        PATH, "Sockets and the files `ready` and `draining`; the only path written to.",
+        SOCKETS_PATH, "Sockets and the files `ready` and `draining`; the only path written to.",
         default=lambda so_far: f"/tmp/unbroken-{so_far['port']}",  # noqa: S108
         shown="/tmp/unbroken-PORT",  # noqa: S108
     )  # fmt: skip
@@ -204,7 +204,6 @@ class Settings:
             values[declared.name], origin[declared.name] = _value(declared, environ, values)
         settings = cls(**values, origin=origin)
         settings.check_deadlines()
-        settings.check_paths()
         settings.check_weights()
         return settings
 
@@ -224,19 +223,17 @@ class Settings:
                 f"({2 * self.hang_seconds:g}) must fit into REQUEST_TIMEOUT_SECONDS "
                 f"({self.request_timeout_seconds:g})."
             )
+        if self.drain_quiet_seconds > self.drain_seconds:
+            raise SettingsError(
+                f"DRAIN_QUIET_SECONDS={self.drain_quiet_seconds:g} can never be reached: "
+                f"DRAIN_SECONDS ({self.drain_seconds}) are over before."
+            )
         whole = self.drain_seconds + self.graceful_seconds + 3
         if self.platform_grace_seconds is not None and whole > self.platform_grace_seconds:
             raise SettingsError(
                 f"PLATFORM_GRACE_SECONDS={self.platform_grace_seconds} is too short: "
                 f"DRAIN_SECONDS ({self.drain_seconds}) + GRACEFUL_SECONDS "
                 f"({self.graceful_seconds}) + 3 = {whole} must fit into it."
-            )
-
-    def check_paths(self) -> None:
-        """Refuse paths that cannot work: Unix socket paths end at 107 bytes."""
-        if not os.path.isabs(self.state_dir) or len(os.fsencode(self.state_dir)) > 80:
-            raise SettingsError(
-                f"STATE_DIR={self.state_dir}: allowed is an absolute path of at most 80 bytes."
             )
 
     def check_weights(self) -> None:
@@ -258,7 +255,10 @@ def _value(
 ) -> tuple[Any, str]:
     meta = declared.metadata
     for name in (*meta["first"], declared.name.upper()):
-        text = environ.get(name, "").strip()
+        given = environ.get(name, "")
+        text = given.strip()
+        if given and not text and meta["secret"]:  # a secret that was not filled in opens no server
+            raise SettingsError(f"{name} is set, and blank: give it a value, or none at all.")
         if not text:  # manifests often pass an empty value for "not set"
             continue
         try:

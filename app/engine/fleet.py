@@ -281,7 +281,9 @@ class Fleet:
         asked = self._stop_at is not None or engine in slot.retired
         logs.event("engine_gone", level=logging.INFO if asked else logging.ERROR, cause=cause,
                    engine=engine.pid, generation=engine.order.generation)  # fmt: skip
-        why = engine.cause or f"the engine ended in its load: {cause}"
+        limit = f", LOAD_SECONDS={self._settings.load_seconds:g}"
+        words = cause + (limit if cause == "load_timeout" else "")
+        why = engine.cause or f"the engine ended in its load: {words}"
         if engine is slot.engine:
             if not engine.was_ready:
                 slot.cause = why

@@ -172,8 +172,12 @@ def damaged(filename: str, error: Exception, otherwise: str = "") -> str:
 
 def _cause(error: Exception) -> str:
     """Return the first line of an error's text, cut to a length that a log line can bear."""
+    if isinstance(error, EOFError):  # it has no text
+        return "it ends too early"
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:_CAUSE_LENGTH].rstrip(". ")
+    if len(lines[0]) > _CAUSE_LENGTH:
+        return lines[0][:_CAUSE_LENGTH] + "…"
+    return lines[0].rstrip(". ")
 
 
 def _first(names: list[str]) -> str:

@@ -7,6 +7,8 @@ from flask import Blueprint, Response, current_app, request
 
 from app import errors
 from app.engine.client import EngineClient
+from app.input_spec import SHOWN_LENGTH
+from app.kinds import FLAG
 from app.settings import Settings
 
 blueprint = Blueprint("admin", __name__, url_prefix="/admin")
@@ -22,7 +24,7 @@ def reload() -> Response:
     engine: EngineClient = current_app.extensions["unbroken.engine"]
     if settings.auth_token is None:
         raise errors.Forbidden("set AUTH_TOKEN to use /admin; SIGHUP to run.sh reloads without")
-    if request.args.get("wait", "true").lower() in ("false", "0", "no"):
+    if not _waits():
         engine.refuse_reload()
         engine.ask_reload()
         return _answer({"status": "reloading"}, 202)
@@ -37,6 +39,28 @@ def reload() -> Response:
     return _answer(
         {"status": "reloaded", "version": outcome["version"], "seconds": outcome["seconds"]}, 200
     )
+
+
+def _waits() -> bool:
+    """Return what ``wait`` says.
+
+    Raises:
+        app.errors.InvalidParameter: it is neither true nor false, or something else was asked.
+    """
+    for name in request.args:
+        if name != "wait":
+            raise errors.InvalidParameter(
+                f"a reload knows no {name[:SHOWN_LENGTH]}; its parameter is: wait",
+                parameter=name[:SHOWN_LENGTH],
+            )
+    text = request.args.get("wait", "true")
+    try:
+        waits: bool = FLAG.parse(text)
+    except ValueError:
+        raise errors.InvalidParameter(
+            f"wait={text[:SHOWN_LENGTH]}: wait is {FLAG.allowed}", parameter="wait"
+        ) from None
+    return waits
 
 
 def _answer(members: dict[str, object], status: int) -> Response:

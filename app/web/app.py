@@ -34,6 +34,7 @@ def create_app(settings: Settings, engine: EngineClient) -> Flask:
     """
     app = Flask("unbroken", static_folder=None)
     app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False  # it would answer a redirect, in HTML
     app.extensions["unbroken.settings"] = settings
     app.extensions["unbroken.engine"] = engine
     app.extensions["unbroken.decoder"] = Decoder()

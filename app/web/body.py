@@ -18,6 +18,7 @@ from app.web.json_body import JsonBody
 
 FIELDS = ("images", "image", "file")
 _CHUNK = 1 << 18
+_SHOWN = 100  # characters of a header in our answer
 _MAX_FIELDS = 16  # beside the images: forms carry a few words of their own
 
 
@@ -40,8 +41,15 @@ def announced(request: Request, settings: Settings) -> int:
     """Return how large the body says it is; a chunked one may become as large as allowed.
 
     Raises:
+        app.errors.UnsupportedMediaType: it is compressed (RFC 9110, section 8.4).
         app.errors.BodyTooLarge: Content-Length is over the limit.
     """
+    encoding = request.headers.get("Content-Encoding", "")
+    if encoding.strip().lower() not in ("", "identity"):
+        raise errors.UnsupportedMediaType(
+            f"Content-Encoding {encoding[:_SHOWN]!r}: send the body as it is, "
+            "images are compressed already"
+        )
     limit = settings.max_body_mb << 20
     length = request.content_length
     if length is not None and length > limit:
@@ -168,6 +176,8 @@ def _json(content: bytes, max_images: int) -> Posted:
     members = document.members
     if not isinstance(members, dict):
         raise errors.MalformedJson('the body must be an object: {"image": "BASE64"}')
+    if "image" in members and "images" in members:
+        raise errors.MalformedJson("the body has `image` and `images`; send one of them")
     others = frozenset(members) - {"image", "images"}
     if "images" in members:
         listed = members["images"]
@@ -184,6 +194,8 @@ def _base64(document: JsonBody, value: object, index: int | None) -> bytes:
     where = {} if index is None else {"index": index}
     if not isinstance(value, str):
         raise errors.MalformedBase64("an image must be a base64 string", **where)
+    if value.startswith(("http://", "https://")):
+        raise errors.MalformedBase64("an image is a URL; URLs are not fetched", **where)
     try:
         return document.base64(value)
     except ValueError as error:

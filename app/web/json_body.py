@@ -43,8 +43,7 @@ class JsonBody:
             self._content = content
             self.members: Any = json.loads(self._without_long_strings())
         except (ValueError, RecursionError) as error:
-            # Without the long strings, a position would be another one.
-            words = getattr(error, "msg", error) if self._long else error
+            words = _words(error, exact=not self._long)
             raise errors.MalformedJson(f"the body is not JSON: {words}") from error
 
     def base64(self, value: str) -> bytes:
@@ -99,8 +98,27 @@ class JsonBody:
             start = stop
 
 
+def _words(error: Exception, *, exact: bool) -> str:
+    """Say what is wrong with a document in the client's words.
+
+    Args:
+        error: what Python says.
+        exact: whether its position is the client's; without the long strings it is another.
+    """
+    if isinstance(error, json.JSONDecodeError):
+        return str(error) if exact else error.msg
+    if isinstance(error, UnicodeError):
+        return "its text is not in UTF-8, UTF-16 or UTF-32"
+    if isinstance(error, RecursionError):
+        return "it is nested too deep"
+    return "a number has too many digits"  # the only other thing that json.loads refuses
+
+
 def _packed(text: str) -> bytes:
-    return b"".join(text.encode("ascii").split())
+    try:
+        return b"".join(text.encode("ascii").split())
+    except UnicodeEncodeError:
+        raise ValueError("it has other characters") from None
 
 
 def _check_rest(size: int) -> None:

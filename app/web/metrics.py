@@ -6,6 +6,8 @@ from typing import Any
 
 from flask import Blueprint, Response, current_app, g, request
 from gevent.threadpool import ThreadPool
+from werkzeug.exceptions import MethodNotAllowed
+from werkzeug.routing import Rule
 
 from app import errors, metrics
 from app.engine.client import EngineClient
@@ -47,7 +49,7 @@ def count(counts: Counts, status: int, seconds: float) -> None:
         status: of the answer.
         seconds: since the first byte.
     """
-    rule, method = request.url_rule, request.method
+    rule, method = request.url_rule or _rule_of_other_methods(), request.method
     route = rule.rule if rule else g.get("route", metrics.OTHER)
     method = method if method in _METHODS else metrics.OTHER
     counts.count(metrics.HTTP_REQUESTS, route, method, str(status))
@@ -67,6 +69,16 @@ def count(counts: Counts, status: int, seconds: float) -> None:
         for result in answer.results:
             if (label := label_of(result)) is not None:
                 counts.count(metrics.RESULTS, label)
+
+
+def _rule_of_other_methods() -> Rule | None:
+    """Return the route of a path that was asked for by a method that it does not take."""
+    refused = request.routing_exception
+    if not isinstance(refused, MethodNotAllowed) or not refused.valid_methods:
+        return None
+    adapter = current_app.url_map.bind_to_environ(request.environ)
+    rule, _ = adapter.match(method=next(iter(refused.valid_methods)), return_rule=True)
+    return rule
 
 
 def label_of(result: bytes) -> str | None:

@@ -1,6 +1,7 @@
 """Bad input gets a clear 4xx in JSON, and nothing else in flight is touched."""
 
 import base64
+import gzip
 import http.client
 import json
 import socket
@@ -68,6 +69,10 @@ def test_hostile_images_get_their_4xx_while_good_requests_are_all_answered(mnist
         (JSON, b"[" * 100_000, (400, "malformed_json")),
         (JSON, b"\xff\xfe\x00", (400, "malformed_json")),
         (JSON, b'{"images": "x"}', (400, "malformed_json")),
+        (JSON, json.dumps({"images": [IMAGE], "image": IMAGE}).encode(), (400, "malformed_json")),
+        (JSON, b'{"image": "", "n": %s}' % (b"7" * 5000), (400, "malformed_json")),
+        (JSON, b'{"image": "http://localhost/a.jpg"}', (400, "malformed_base64")),
+        (JSON, b'{"image": "\\ud800"}', (400, "malformed_base64")),
         (JSON, b'{"image": 7}', (400, "malformed_base64")),
         (JSON, b'{"image": "\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9"}', (400, "malformed_base64")),
         (JSON, b'{"image": "abc"}', (400, "malformed_base64")),
@@ -87,6 +92,30 @@ def test_each_way_to_be_wrong_has_its_code(
     assert error_of(mnist.post(body, "/predict", kind)) == expected
 
 
+def test_a_refusal_speaks_of_the_request_and_not_of_python(mnist: Server) -> None:
+    for body, words in [
+        (b'{"image": "", "n": %s}' % (b"7" * 5000), "too many digits"),
+        (b"[" * 100_000, "too deep"),
+        (b'{"image": "\xff"}', "UTF-8"),
+        (b'{"image": "\\ud800"}', "other characters"),
+        (b'{"image": "http://localhost/a.jpg"}', "not fetched"),
+        (json.dumps({"images": [IMAGE], "image": IMAGE}).encode(), "one of them"),
+    ]:
+        message = mnist.post(body, "/predict", JSON).json()["error"]["message"]
+        assert words in message
+        assert not any(word in message for word in ("sys.", "codec", "recursion", "Exception"))
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "deflate, identity"])
+def test_a_compressed_body_is_refused_as_that(mnist: Server, encoding: str) -> None:
+    packed = gzip.compress(png())
+    reply = mnist.request("POST", "/", packed, Content_Type="image/png", Content_Encoding=encoding)
+    assert error_of(reply) == (415, "unsupported_media_type")
+    assert encoding in reply.json()["error"]["message"]
+    same = mnist.request("POST", "/", png(), Content_Type="image/png", Content_Encoding="identity")
+    assert same.status == 200
+
+
 def test_of_several_images_the_bad_one_is_named(mnist: Server) -> None:
     body = json.dumps({"images": [IMAGE, "aGVsbG8=", IMAGE]}).encode()
     reply = mnist.post(body, "/", JSON)
@@ -101,6 +130,7 @@ def test_an_unknown_route_and_a_wrong_method(mnist: Server) -> None:
     reply = mnist.request("DELETE", "/predict")
     assert error_of(reply) == (405, "method_not_allowed")
     assert "POST" in reply.headers["Allow"]
+    assert error_of(mnist.post(png(), "/predict//")) == (404, "not_found")
 
 
 def test_an_image_of_too_many_pixels_is_refused_by_its_header(mnist: Server) -> None:

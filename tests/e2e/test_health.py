@@ -77,6 +77,12 @@ def test_live_at_once_but_not_healthy_while_the_model_loads(start: Start) -> Non
     assert not (server.state_dir / "ready").exists()
 
 
+def test_a_load_that_takes_too_long_names_its_limit(start: Start) -> None:
+    server = start(MODEL="tests.stubs.models:LoadsSlowly", LOAD_SECONDS=1)
+    wait_for(lambda: answers(server), "the HTTP side")
+    wait_for(lambda: "load_timeout, LOAD_SECONDS=1" in reason(server), "the reason")
+
+
 def test_a_truncated_weights_file_is_named_and_a_mended_one_is_picked_up(
     start: Start, tmp_path: Path
 ) -> None:

@@ -116,7 +116,8 @@ def test_errors_are_counted_by_code_and_unknown_paths_and_methods_are_one(start:
     assert [scrape("errors_total", code=code) for code in codes] == [2, 2, 1, 1]
     assert scrape("errors_total") == 6
     assert scrape("http_requests_total", route="other", method="GET", status=404) == 2
-    assert scrape("http_requests_total", method="other", status=405) == 1
+    assert scrape("http_requests_total", route="/predict", method="other", status=405) == 1
+    assert scrape("http_requests_total", route="/predict", method="DELETE", status=405) == 1
     assert scrape("http_requests_total", route="/predict", status=413) == 1
     assert scrape("http_requests_total", route="/predict", status=422) == 1
     assert scrape("http_requests_total", route="/nowhere") is None

@@ -103,6 +103,19 @@ def test_a_secret_is_shown_nowhere() -> None:
     assert "hush" not in reference.settings_in_force(settings)
 
 
+@pytest.mark.parametrize("text", [" ", "\n", "\t "])
+def test_a_secret_of_nothing_but_blanks_opens_no_server(text: str) -> None:
+    with pytest.raises(SettingsError, match=r"^AUTH_TOKEN is set, and blank"):
+        Settings.read({"AUTH_TOKEN": text})
+    assert Settings.read({"AUTH_TOKEN": ""}).auth_token is None
+
+
+def test_a_quiet_that_can_never_come_is_refused() -> None:
+    with pytest.raises(SettingsError, match=r"^DRAIN_QUIET_SECONDS=100 .* DRAIN_SECONDS \(10\)"):
+        Settings.read({"DRAIN_SECONDS": "10", "DRAIN_QUIET_SECONDS": "100"})
+    assert Settings.read({"DRAIN_SECONDS": "0"}).drain_quiet_seconds == 0
+
+
 def test_every_variable_has_a_meaning_and_shows_in_the_table() -> None:
     table = reference.settings_in_force(Settings.read({}))
     assert all(declared.metadata["meaning"].endswith(".") for declared in declarations())

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import get_model
 
-from app.models.weights import WeightsError, fill, load_state_dict, version_of
+from app.models.weights import WeightsError, damaged, fill, load_state_dict, version_of
 
 
 def network() -> nn.Sequential:
@@ -80,6 +80,12 @@ def test_a_truncated_file_is_called_truncated_or_damaged(
     content = write(network().state_dict())
     text = sentence(content[: int(share * len(content))], filename)
     assert "is truncated or damaged: " in text
+
+
+def test_what_a_reader_says_is_cut_visibly_and_never_a_bare_name() -> None:
+    assert damaged("a.pth", ValueError("x" * 500)).endswith("xxx…")
+    assert damaged("a.pth", ValueError("one line.\nand more")).endswith(": one line")
+    assert damaged("a.pth", EOFError()).endswith(": it ends too early")
 
 
 @pytest.mark.parametrize("filename", ["w.safetensors", "w.pth"])
