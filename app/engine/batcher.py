@@ -1,10 +1,11 @@
 """What waits for the model, and what runs next. Pure: no I/O, no threads, the time is handed in.
 
-Greedy: whatever waits now, up to the bound, the oldest first; of one shape unless the model takes
+Greedy: whatever waits now, up to the bounds, the oldest first; of one shape unless the model takes
 any. There is no waiting for company while the device is idle; batches form by themselves while it
 is busy.
 """
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
@@ -37,6 +38,12 @@ class Item(Generic[Key]):
     queued_at: float
     payload: bytes = field(repr=False)
 
+    @property
+    def pixels(self) -> int:
+        """How large the image is."""
+        height, width, _ = self.shape
+        return height * width
+
 
 class Batcher(Generic[Key]):
     """The queue in front of the model.
@@ -44,11 +51,16 @@ class Batcher(Generic[Key]):
     Args:
         max_batch: upper bound of a batch, in images; may be lowered by the warm-up.
         mixed: whether images of several shapes may share a batch.
+        max_pixels: upper bound of a batch of several images, in pixels. The warm-up has shown that
+            so many fit the time and the memory; eight photos of 48 megapixels would be a hang.
     """
 
-    def __init__(self, max_batch: int, *, mixed: bool = False) -> None:
+    def __init__(
+        self, max_batch: int, *, mixed: bool = False, max_pixels: float = math.inf
+    ) -> None:
         self.max_batch = max_batch
         self.mixed = mixed
+        self.max_pixels = max_pixels
         self._waiting: OrderedDict[Key, Item[Key]] = OrderedDict()
 
     def __len__(self) -> int:
@@ -57,6 +69,10 @@ class Batcher(Generic[Key]):
     def put(self, item: Item[Key]) -> None:
         """Queue an item behind the others."""
         self._waiting[item.key] = item
+
+    def _may_join(self, item: Item[Key], first: Item[Key], pixels: int) -> bool:
+        fits = self.mixed or item.shape == first.shape
+        return fits and not item.alone and pixels + item.pixels <= self.max_pixels
 
     def cancel(self, key: Key) -> bool:
         """Drop an item that nobody waits for; return whether it was still here."""
@@ -76,13 +92,14 @@ class Batcher(Generic[Key]):
         for item in expired:
             del self._waiting[item.key]
         batch: list[Item[Key]] = []
+        pixels = 0
         for item in self._waiting.values():
-            if not batch:
-                batch.append(item)
-                if item.alone:
-                    break
-            elif not item.alone and (self.mixed or item.shape == batch[0].shape):
-                batch.append(item)
+            if batch and not self._may_join(item, batch[0], pixels):
+                continue
+            batch.append(item)
+            pixels += item.pixels
+            if item.alone:
+                break
             if len(batch) >= self.max_batch:
                 break
         for item in batch:

@@ -80,6 +80,7 @@ class Compute:
             connected: whether a worker is.
         """
         self._batcher.max_batch = runner.max_batch
+        self._batcher.max_pixels = runner.batch_pixels
         self._batcher.mixed = runner.model.input_spec.batch == "list"
         while True:
             with self._changed:

@@ -76,6 +76,12 @@ class Runner:
         channels = 1 if self.model.input_spec.mode == "L" else 3
         return self._image((height, width, channels), bytes([128]) * (height * width * channels))
 
+    @property
+    def batch_pixels(self) -> int:
+        """How many pixels a full batch of images of the usual size has."""
+        height, width = self._usual_size()
+        return self.max_batch * height * width
+
     def _usual_size(self) -> tuple[int, int]:
         spec = self.model.input_spec
         if spec.crop:

@@ -52,6 +52,14 @@ def test_where_the_model_takes_any_shape_the_oldest_go_together() -> None:
     assert [keys(batcher.take(0)[0]) for _ in range(2)] == [[1, 2, 3], [4]]
 
 
+def test_a_batch_has_no_more_pixels_than_were_tried_and_a_larger_image_runs_by_itself() -> None:
+    large, huge = (20, 10, 3), (100, 100, 3)
+    batcher = filled(item(1, large), item(2, huge), item(3), item(4, large), item(5, large))
+    batcher.mixed, batcher.max_pixels = True, 464
+    batches = [keys(batcher.take(0)[0]) for _ in range(4)]
+    assert batches == [[1, 3, 4], [2], [5], []], "20 * 10 + 8 * 8 + 20 * 10 = 464"
+
+
 def test_a_suspect_runs_alone_and_others_do_not_wait_behind_it_twice() -> None:
     batcher = filled(item(1), item(2, alone=True), item(3))
     assert [keys(batcher.take(0)[0]) for _ in range(2)] == [[1, 3], [2]]
