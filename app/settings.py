@@ -125,7 +125,10 @@ class Settings:
         shown="four fifths of the memory limit, shared by the engines of a device",
     )  # fmt: skip
     max_batch: int | None = variable(
-        integer(1, 4096), "Upper bound of a batch, in images.", shown="8 on a CPU, 64 on a GPU"
+        integer(1, 4096),
+        "Upper bound of a batch, in images of the model's usual size; of larger "
+        "ones fewer share a batch.",
+        shown="8 on a CPU, 64 on a GPU",
     )
     max_concurrent_requests: int = variable(
         integer(1), "Images admitted and not yet answered, in the whole container; the next "

@@ -6,48 +6,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torchvision.models import WeightsEnum
-from torchvision.models.detection.transform import GeneralizedRCNNTransform
-from torchvision.transforms.functional import convert_image_dtype
 
 from app import errors
 from app.input_spec import InputSpec, Option
 from app.models import masks, zoo
 from app.models.budget import check_batch
 from app.models.interface import Query, Weights
+from app.models.lean import LeanTransform
 
 SCORE_THRESHOLD = 0.5
 # Thinner ones would shrink to nothing when the longer side is brought to the model's.
 MAX_ASPECT = 20.0
 _DECIMALS = 4  # of a pixel
-
-
-class LeanTransform(GeneralizedRCNNTransform):  # type: ignore[misc]
-    """torchvision's own, with less memory: the same numbers.
-
-    Images stay bytes until it is their turn, and masks stay as small as the network makes them:
-    a hundred of them, each as large as a photo, would take gigabytes.
-    """
-
-    def normalize(self, image: Tensor) -> Tensor:
-        """Return one image as floats, normalised."""
-        normalized: Tensor = super().normalize(convert_image_dtype(image, torch.float))
-        return normalized
-
-    def postprocess(
-        self,
-        result: list[dict[str, Tensor]],
-        image_shapes: list[tuple[int, int]],
-        original_image_sizes: list[tuple[int, int]],
-    ) -> list[dict[str, Tensor]]:
-        """Return boxes and keypoints in pixels of the images as they came; masks as they are."""
-        grids = [found.pop("masks", None) for found in result]
-        results: list[dict[str, Tensor]] = super().postprocess(
-            result, image_shapes, original_image_sizes
-        )
-        for found, grid in zip(results, grids, strict=True):
-            if grid is not None:
-                found["masks"] = grid
-        return results
 
 
 class TorchvisionDetector:

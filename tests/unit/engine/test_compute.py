@@ -43,3 +43,23 @@ def test_only_a_failure_of_the_model_hastens_its_check_and_is_logged(
     assert failed.head["code"] == code
     assert deep.due(now + RECHECK_SECONDS, idle=True) == hastened
     assert ("batch_failed" in caplog.text) == hastened
+
+
+def test_large_images_share_no_batch_that_the_warm_up_has_not_tried() -> None:
+    runner = Runner(models.Varied(), "cpu", 4)
+    runner.load(Weights(None, "", ""))
+    height, width, _ = runner.sample().shape
+    now = time.monotonic()
+    compute = Compute()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        channel = Channel(theirs)
+        for number, factor in enumerate([3, 1, 2, 1, 1, 1], 1):
+            shape = (height * factor, width, 3)
+            compute.put(Item((channel, number), shape, (width, height), {}, now + 60, False, now,
+                             bytes(height * factor * width * 3)))  # fmt: skip
+        compute.stop()
+        compute.run(runner, DeepCheck(runner.golden, 0.0), lambda: False)
+        frames = Decoder().feed(ours.recv(1 << 16))
+    batches = [frame.head["ids"] for frame in frames if frame.type is Type.STARTED]
+    assert batches == [[1, 2], [3, 4, 5], [6]], "no more than four images of the usual size"
