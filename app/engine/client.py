@@ -74,6 +74,12 @@ class EngineClient:
         """Return whether the supervisor is there, or has not had the time to be."""
         return self._line.connected or not self._informed.is_set()
 
+    def supervisor_fault(self) -> str:
+        """Return why a restart would help, or an empty string."""
+        if self._line.silent:
+            return f"the engine supervisor has said nothing for {self._line.silence} s"
+        return "" if self.supervisor_lives() else "the engine supervisor is gone"
+
     def describe(self) -> dict[str, Any]:
         """Return what a person would ask, for ``/status``."""
         self._follow_model()

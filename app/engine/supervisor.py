@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 TICK_SECONDS = 0.25
 MARK_AGAIN_SECONDS = 5.0
+TELL_SECONDS = 1.0  # HTTP workers count on hearing from us
 FROZEN_SECONDS = 2.0  # a tick that is later than this: the whole container was stopped
 
 
@@ -50,6 +51,7 @@ class Supervisor:
         self._draining = False
         self._stop_by: float | None = None
         self._announced = False
+        self._told_at = 0.0
         self._quiet_since = math.inf
         self._selector = selectors.DefaultSelector()
         self._tally = Tally()
@@ -85,6 +87,8 @@ class Supervisor:
             self._end_the_drain_when_quiet(now)
             self._fleet.tick(now)
             self._mark_ready(now)
+            if now - self._told_at >= TELL_SECONDS:
+                self._tell()
             self._scrapes.tick(now)
             self._directory.flush()
             if self._push:
@@ -212,7 +216,8 @@ class Supervisor:
             self._announced = True
             logs.event("ready")
             self._notify()
-        self._mark_ready(time.monotonic())
+        self._told_at = time.monotonic()
+        self._mark_ready(self._told_at)
         renewal = self._fleet.renewal
         swap = {"running": renewal.running, "last": renewal.last and asdict(renewal.last)}
         self._directory.tell(

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from app.engine.line import SILENT_TURNS
+from app.engine.protocol import Decoder, Type
 from tests.conftest import Start
 from tests.server import ROOT, Load, Server, children, png, wait_for
 
@@ -131,6 +134,33 @@ def test_an_engine_that_is_stopped_is_seen_within_seconds_and_replaced(start: St
     wait_for(lambda: reason(server), "health to say no")
     wait_for(lambda: server.healthy() and server.engines() != [stopped], "the successor")
     assert server.events("engine_killed")[0]["cause"] == "silent"
+
+
+def test_a_supervisor_that_stands_still_is_told_by_live_until_it_goes_on(start: Start) -> None:
+    server = start().wait_ready()
+    [supervisor] = [line["pid"] for line in server.events("started")]
+
+    def live() -> tuple[int, str]:
+        reply = server.get("/live")
+        return reply.status, reply.json()["checks"][0]["details"]
+
+    os.kill(supervisor, signal.SIGSTOP)
+    status, details = wait_for(lambda: (said := live())[0] != 200 and said, "a no")
+    assert status == 503
+    assert re.fullmatch(r"the engine supervisor has said nothing for \d+ s", details)
+    assert server.post(png()).status == 200, "the engine does not need it"
+    os.kill(supervisor, signal.SIGCONT)
+    wait_for(lambda: all(live()[0] == 200 for _ in range(10)), "every worker's yes")
+
+
+def test_a_supervisor_that_has_nothing_new_to_say_speaks_all_the_same(mnist: Server) -> None:
+    decoder, heard = Decoder(), []
+    with socket.socket(socket.AF_UNIX) as worker:
+        worker.settimeout(SILENT_TURNS / 2)  # twice as often as it must
+        worker.connect(str(mnist.state_dir / "supervisor.sock"))
+        while len(heard) < 5:
+            heard += decoder.feed(worker.recv(1 << 16))
+    assert {frame.type for frame in heard} == {Type.ENGINES}
 
 
 def test_a_probe_is_answered_before_a_burst_of_requests_that_came_first(start: Start) -> None:
