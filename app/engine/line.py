@@ -37,6 +37,7 @@ class Line:
         self.connections = 0
         self.silence = 0  # turns since it said something, or took our connection
         self.on_collect: Callable[[int], None] = lambda _: None  # gets the id of every COLLECT
+        self.on_loss: Callable[[], None] = lambda: None  # it is gone, or stands still
         self._path = path
         self._on_directory = on_directory
         self._sending = RLock()  # one frame after the other
@@ -100,8 +101,11 @@ class Line:
                         self._hear(frame)
                 except OSError:
                     pass  # not there yet, or gone: run.sh ends the container then
+            had_one = self._sock is not None
             self.connected, self._sock, self.silence = False, None, 0
             self._fail_asked()
+            if had_one:
+                self.on_loss()
             gevent.sleep(RECONNECT_SECONDS)
 
     def _hear(self, frame: Frame) -> None:
@@ -119,6 +123,7 @@ class Line:
             self.silence += self._sock is not None
             if self.silence == SILENT_TURNS:
                 logs.event("supervisor_silent", level=logging.ERROR, seconds=self.silence)
+                self.on_loss()
 
     def _fail_asked(self) -> None:
         asked, self._asked = self._asked, {}

@@ -144,13 +144,28 @@ def test_a_supervisor_that_stands_still_is_told_by_live_until_it_goes_on(start: 
         reply = server.get("/live")
         return reply.status, reply.json()["checks"][0]["details"]
 
+    wait_for((server.state_dir / "ready").exists, "the mark")
     os.kill(supervisor, signal.SIGSTOP)
     status, details = wait_for(lambda: (said := live())[0] != 200 and said, "a no")
     assert status == 503
     assert re.fullmatch(r"the engine supervisor has said nothing for \d+ s", details)
     assert server.post(png()).status == 200, "the engine does not need it"
+    wait_for(lambda: not (server.state_dir / "ready").exists(), "exec probes to hear it")
     os.kill(supervisor, signal.SIGCONT)
     wait_for(lambda: all(live()[0] == 200 for _ in range(10)), "every worker's yes")
+
+
+def test_the_mark_of_a_supervisor_that_was_killed_does_not_outlive_it(start: Start) -> None:
+    server = start().wait_ready()
+    [supervisor] = [line["pid"] for line in server.events("started")]
+    mark = server.state_dir / "ready"
+    wait_for(mark.exists, "the mark")
+    server.signal(signal.SIGSTOP)  # else the end of the container comes first
+    os.kill(supervisor, signal.SIGKILL)
+    wait_for(lambda: not mark.exists(), "exec probes to say no")
+    assert server.get("/live").status == 503
+    server.signal(signal.SIGCONT)
+    assert server.wait() == 1
 
 
 def test_a_supervisor_that_has_nothing_new_to_say_speaks_all_the_same(mnist: Server) -> None:
