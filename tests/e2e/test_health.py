@@ -153,6 +153,7 @@ def test_a_supervisor_that_stands_still_is_told_by_live_until_it_goes_on(start: 
     wait_for(lambda: not (server.state_dir / "ready").exists(), "exec probes to hear it")
     os.kill(supervisor, signal.SIGCONT)
     wait_for(lambda: all(live()[0] == 200 for _ in range(10)), "every worker's yes")
+    wait_for((server.state_dir / "ready").exists, "the mark")
 
 
 def test_the_mark_of_a_supervisor_that_was_killed_does_not_outlive_it(start: Start) -> None:
@@ -166,6 +167,100 @@ def test_the_mark_of_a_supervisor_that_was_killed_does_not_outlive_it(start: Sta
     assert server.get("/live").status == 503
     server.signal(signal.SIGCONT)
     assert server.wait() == 1
+
+
+def test_a_mark_that_somebody_removes_comes_back(start: Start) -> None:
+    server = start().wait_ready()
+    mark = server.state_dir / "ready"
+    wait_for(mark.exists, "the mark")
+    mark.unlink()
+    wait_for(mark.exists, "the mark again")
+
+
+def test_a_state_dir_that_is_removed_under_load_costs_no_request(start: Start) -> None:
+    server = start().wait_ready()
+    with Load(server, clients=4) as load:
+        load.wait_answers(20)
+        old_workers = children(server.arbiter())
+        subprocess.run(["rm", "-rf", server.state_dir], check=False)  # may meet what is new
+        wait_for(lambda: server.events("state_dir_claimed"), "the directory")
+        wait_for(lambda: list(server.state_dir.glob("engine-*.sock")), "the engine's socket")
+        load.wait_answers(20)
+        assert server.events("engine_gone") == [], "the one that serves serves on"
+        for worker in old_workers:
+            os.kill(worker, signal.SIGTERM)
+        wait_for(lambda: not set(old_workers) & set(children(server.arbiter())), "new workers")
+        load.wait_answers(20)
+        [engine] = wait_for(server.engines, "an engine that new workers know")
+        os.kill(engine, signal.SIGKILL)
+        load.wait_answers(20)
+        server.wait_ready()
+        wait_for((server.state_dir / "ready").exists, "the mark")
+    assert load.failures == []
+    assert {line["level"] for line in server.events("state_dir_gone")} == {"error"}
+    assert server.state_dir.stat().st_mode & 0o777 == 0o700
+    rival = start(STATE_DIR=server.state_dir)
+    assert rival.wait() == 1, "it is locked"
+    server.signal(signal.SIGTERM)
+    assert server.wait() == 0
+    assert [path.name for path in server.state_dir.iterdir()] == ["lock"]
+
+
+def test_a_worker_that_is_replaced_while_the_state_dir_is_gone_ends_nothing(start: Start) -> None:
+    server = start(WORKERS=1).wait_ready()
+    [supervisor] = [line["pid"] for line in server.events("started")]
+    os.kill(supervisor, signal.SIGSTOP)  # it would be too quick
+    subprocess.run(["rm", "-rf", server.state_dir], check=True)
+    old = children(server.arbiter())
+    os.kill(*old, signal.SIGTERM)
+    wait_for(lambda: (now := children(server.arbiter())) and now != old, "another worker")
+    os.kill(supervisor, signal.SIGCONT)
+    server.wait_ready()
+    assert server.post(png()).status == 200
+    wait_for((server.state_dir / "ready").exists, "the mark")
+
+
+def test_sockets_that_somebody_removes_come_back(start: Start) -> None:
+    server = start(WORKERS=1).wait_ready()
+    sockets = set(server.state_dir.glob("*.sock"))
+    assert len(sockets) == 2
+    for path in sockets:
+        path.unlink()
+    wait_for(lambda: set(server.state_dir.glob("*.sock")) == sockets, "both")
+    old = children(server.arbiter())
+    os.kill(*old, signal.SIGTERM)
+    wait_for(lambda: (now := children(server.arbiter())) and now != old, "another worker")
+    server.wait_ready()
+    assert server.post(png()).status == 200
+    assert server.events("engine_gone") == []
+
+
+def test_a_state_dir_that_another_server_holds_by_now_is_left_alone(start: Start) -> None:
+    server = start().wait_ready()
+    [supervisor] = [line["pid"] for line in server.events("started")]
+    os.kill(supervisor, signal.SIGSTOP)
+    subprocess.run(["rm", "-rf", server.state_dir], check=True)
+    rival = start(STATE_DIR=server.state_dir).wait_ready()
+    wait_for((server.state_dir / "ready").exists, "the other's mark")
+    theirs = {path.name: path.stat().st_ino for path in server.state_dir.glob("*.sock")}
+    os.kill(supervisor, signal.SIGCONT)
+    [refused] = wait_for(lambda: server.events("state_dir_refused"), "the word")
+    assert "held by another running server" in refused["message"]
+    assert server.post(png()).status == 200, "it serves on"
+    server.signal(signal.SIGHUP)
+    [reload] = wait_for(lambda: server.events("reload_refused"), "no other engine")
+    assert reload["cause"] == refused["message"]
+    [engine] = wait_for(server.engines, "the engine")
+    os.kill(engine, signal.SIGKILL)
+    wait_for(lambda: "held by another running server" in reason(server), "why there is none")
+    now = {path.name: path.stat().st_ino for path in server.state_dir.glob("*.sock")}
+    assert now == theirs
+    assert rival.post(png()).status == 200
+    rival.signal(signal.SIGTERM)
+    assert rival.wait() == 0
+    server.wait_ready()
+    assert server.post(png()).status == 200
+    assert len(server.events("state_dir_refused")) == 1
 
 
 def test_a_supervisor_that_has_nothing_new_to_say_speaks_all_the_same(mnist: Server) -> None:
