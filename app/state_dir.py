@@ -46,6 +46,14 @@ def claim(path: str) -> int:
     return lock
 
 
+def holds(path: str, lock: int) -> bool:
+    """Return whether the directory's lock is the one that was taken; not one made since."""
+    try:
+        return os.path.samestat(os.stat(os.path.join(path, _LOCK)), os.fstat(lock))
+    except OSError:
+        return False
+
+
 def clear(path: str) -> None:
     """Remove the sockets and marks of a life; the lock file stays."""
     for stale in (*Path(path).glob("*.sock"), Path(path, READY), Path(path, DRAINING)):

@@ -34,6 +34,11 @@ class LosslessWorker(GeventWorker):  # type: ignore[misc]
 
     alive: bool
 
+    def __init__(self, *arguments: Any) -> None:
+        # In the arbiter, which needs the directory for each worker and ends without it.
+        os.makedirs(Settings.read().state_dir, mode=0o700, exist_ok=True)
+        super().__init__(*arguments)
+
     def run(self) -> None:
         """Serve, then leave. Called once by gunicorn, in the worker process."""
         self.connections: set[Connection] = set()

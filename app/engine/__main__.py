@@ -2,10 +2,10 @@
 
 import argparse
 import logging
-import os
 import sys
 
 from app import logs, state_dir
+from app.engine.claim import Claim
 from app.engine.supervisor import Supervisor
 from app.settings import Settings
 
@@ -18,16 +18,16 @@ def main() -> int:
     settings = Settings.read()
     logs.configure(settings.log_level, settings.log_format, "supervisor")
     try:
-        lock = state_dir.claim(settings.state_dir)  # held until this process ends
+        claim = Claim(settings.state_dir)  # held until this process ends
     except state_dir.StateDirError as error:
         logs.event("start_refused", level=logging.ERROR, message=str(error))
         return 1
     try:
         logs.event("started", model=settings.model)
-        asked = Supervisor(settings, arguments.notify).run()
+        asked = Supervisor(settings, claim, arguments.notify).run()
         logs.event("stopped")
     finally:
-        os.close(lock)
+        claim.release()
     return 0 if asked else 1
 
 

@@ -46,6 +46,7 @@ class EngineClient:
         self.served = False
         self._settings = settings
         self._line = Line(str(Path(settings.state_dir, state_dir.SUPERVISOR_SOCKET)), self._update)
+        self._line.on_loss = self._unmark
         self.report = Report(self._line, self._gauges)
         self._links = Links(self._heard, self._lost)
         self._swap: dict[str, Any] = {}
@@ -73,6 +74,12 @@ class EngineClient:
     def supervisor_lives(self) -> bool:
         """Return whether the supervisor is there, or has not had the time to be."""
         return self._line.connected or not self._informed.is_set()
+
+    def supervisor_fault(self) -> str:
+        """Return why a restart would help, or an empty string."""
+        if self._line.silent:
+            return f"the engine supervisor has said nothing for {self._line.silence} s"
+        return "" if self.supervisor_lives() else "the engine supervisor is gone"
 
     def describe(self) -> dict[str, Any]:
         """Return what a person would ask, for ``/status``."""
@@ -257,6 +264,10 @@ class EngineClient:
         self._swap = head["swap"]
         self._informed.set()
         self._links.follow(head["engines"])
+
+    def _unmark(self) -> None:
+        """Have exec probes say no: the mark was the word of a supervisor that says none now."""
+        state_dir.mark(self._settings.state_dir, state_dir.READY, present=False)
 
     def _gauges(self) -> dict[str, int]:
         return {

@@ -1,5 +1,6 @@
 """Tells every HTTP worker which engines serve, and its share of the bounds. In the supervisor."""
 
+import os
 import selectors
 import socket
 from collections.abc import Sequence
@@ -29,11 +30,40 @@ class Directory:
         self._head: dict[str, Any] = {
             "draining": False, "served": False, "engines": [], "swap": {"running": False},
         }  # fmt: skip
-        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.listener.bind(str(path))
-        self.listener.listen(64)
-        self.listener.setblocking(False)
-        selector.register(self.listener, selectors.EVENT_READ, self.listener)
+        self._path = path
+        self._listen()
+
+    @property
+    def reachable(self) -> bool:
+        """Whether a worker that starts now finds us."""
+        try:
+            return os.path.samestat(self._path.stat(), self._socket)
+        except OSError:
+            return False
+
+    def listen_again(self) -> None:
+        """Listen under our name anew: the socket was removed. Who is connected stays so."""
+        old = self.listener
+        try:
+            self._path.unlink(missing_ok=True)
+            self._listen()
+        except OSError:
+            return  # removed again: the next tick sees it
+        self._selector.unregister(old)
+        old.close()
+
+    def _listen(self) -> None:
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            listener.bind(str(self._path))
+            self._socket = self._path.stat()
+        except OSError:
+            listener.close()
+            raise
+        listener.listen(64)
+        listener.setblocking(False)
+        self._selector.register(listener, selectors.EVENT_READ, listener)
+        self.listener = listener
 
     @property
     def empty(self) -> bool:

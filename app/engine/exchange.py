@@ -74,12 +74,23 @@ class Exchange:
 
     def listen(self, path: str) -> None:
         """Let workers in, from any thread."""
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        listener.bind(path)
-        listener.listen(64)
-        listener.setblocking(False)
-        self._listener = listener
+        self._listener = _listening(path)
         self._wake()
+
+    def _listen_again(self) -> None:
+        """Let workers in that start later: the socket was removed. Who is connected stays so."""
+        old = self._listener
+        if old is None:
+            return
+        try:
+            self._listener = _listening(old.getsockname())
+        except OSError:
+            return  # it is there by now; or the directory is gone again, and we are told again
+        if old in self._selector.get_map():
+            self._selector.unregister(old)
+        old.close()
+        self._selector.register(self._listener, selectors.EVENT_READ, self._listener)
+        logs.event("listening_again")
 
     def _wake(self) -> None:
         os.write(self._wake_write, b"!")
@@ -149,6 +160,8 @@ class Exchange:
             self._work.cancel(channel, frame.id)
         elif frame.type is Type.STOP and channel is self.control:
             self._work.stop()
+        elif frame.type is Type.LISTEN and channel is self.control:
+            self._listen_again()
         else:
             raise ProtocolError(f"an engine takes no {frame.type.name} here")
 
@@ -160,3 +173,15 @@ class Exchange:
             return
         self._workers.discard(channel)
         self._work.left(channel)
+
+
+def _listening(path: str) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(path)
+    except OSError:
+        listener.close()
+        raise
+    listener.listen(64)
+    listener.setblocking(False)
+    return listener

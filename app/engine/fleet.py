@@ -19,7 +19,7 @@ from app.engine.order import Order
 from app.engine.protocol import Frame, ProtocolError, Type
 from app.engine.renewal import Renewal
 from app.engine.slot import Engine, Slot
-from app.lifecycle import Health, Stage, judge
+from app.lifecycle import SERVING, Health, Stage, judge
 from app.metrics import Counts
 from app.settings import Settings
 
@@ -58,6 +58,7 @@ class Fleet:
         self._unclaimed: dict[int, int] = {}  # exit codes of children that have not spoken yet
         self._stop_at: float | None = None
         self._nursery_due = math.inf
+        self._trouble = ""
 
     @property
     def ready(self) -> bool:
@@ -87,8 +88,14 @@ class Fleet:
         if stderr := self._launcher.start():
             self._selector.register(stderr, selectors.EVENT_READ, stderr)
 
-    def tick(self, now: float) -> None:
-        """Start what is due, kill what is overdue."""
+    def tick(self, now: float, trouble: str = "") -> None:
+        """Start what is due, kill what is overdue.
+
+        Args:
+            now: monotonic seconds.
+            trouble: why no socket can be made in STATE_DIR; empty where it can.
+        """
+        self._trouble = trouble
         if now >= self._nursery_due:
             self.start_nursery()
         for slot, engine in list(self._engines()):
@@ -100,11 +107,20 @@ class Fleet:
                 continue
             if slot.retired and self._settings.swap == "replace":
                 continue  # memory holds one
+            if trouble:
+                self._explain(slot)
+                continue
             if self.served or self._open_weights(slot, now):
                 precision = self.renewal.precisions.get(slot.place, "")
                 slot.engine = self.launch(slot, self.renewal.weights, precision)
                 self._on_change()
-        self.renewal.tick(now)
+        if not trouble:
+            self.renewal.tick(now)
+
+    def _explain(self, slot: Slot) -> None:
+        if slot.cause != self._trouble:
+            slot.cause = self._trouble
+            self._on_change()
 
     def launch(self, slot: Slot, weights: Held | None, precision: str) -> Engine:
         """Start an engine; the caller gives it its place."""
@@ -153,6 +169,8 @@ class Fleet:
         if cause and not engine.doomed:
             logs.event("engine_killed", level=logging.ERROR, cause=cause, engine=engine.pid)
             self._kill(slot, engine, cause)
+        elif engine.stage in SERVING and not (self._trouble or os.path.exists(engine.order.path)):
+            engine.control.send(Frame(Type.LISTEN))  # workers that start now could not reach it
 
     def forgive(self, now: float) -> None:
         """Start all clocks anew: the whole container was frozen, not an engine."""
@@ -275,7 +293,8 @@ class Fleet:
 
     def _ended(self, slot: Slot, engine: Engine, code: int) -> None:
         self._drop(engine)
-        Path(engine.order.path).unlink(missing_ok=True)
+        if not self._trouble:  # else the directory is another server's
+            Path(engine.order.path).unlink(missing_ok=True)
         cause = engine.doomed or ("load_failed" if engine.stage is Stage.FAILED else "")
         cause = cause or (f"signal {-code}" if code < 0 else f"exit code {code}")
         asked = self._stop_at is not None or engine in slot.retired

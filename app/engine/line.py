@@ -1,5 +1,10 @@
-"""The HTTP worker's connection to the supervisor: hears the directory, asks and tells."""
+"""The HTTP worker's connection to the supervisor: hears the directory, asks and tells.
 
+The supervisor says something every second. Silence is counted in turns of this loop, not by the
+clock: where the whole container stood still, nobody was silent.
+"""
+
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -9,12 +14,14 @@ from gevent import socket
 from gevent.event import AsyncResult
 from gevent.lock import RLock
 
-from app import errors
+from app import errors, logs
 from app.engine.link import frames_of
 from app.engine.protocol import Frame, Type
 
 RECONNECT_SECONDS = 0.05
 NOTE_SECONDS = 0.2
+TURN_SECONDS = 1.0
+SILENT_TURNS = 10  # on a saturated machine the supervisor may be late by seconds
 
 
 class Line:
@@ -28,7 +35,9 @@ class Line:
     def __init__(self, path: str, on_directory: Callable[[dict[str, Any]], None]) -> None:
         self.connected = False
         self.connections = 0
+        self.silence = 0  # turns since it said something, or took our connection
         self.on_collect: Callable[[int], None] = lambda _: None  # gets the id of every COLLECT
+        self.on_loss: Callable[[], None] = lambda: None  # it is gone, or stands still
         self._path = path
         self._on_directory = on_directory
         self._sending = RLock()  # one frame after the other
@@ -40,6 +49,12 @@ class Line:
     def start(self) -> None:
         """Begin to follow the supervisor."""
         gevent.spawn(self._follow)
+        gevent.spawn(self._count_silence)
+
+    @property
+    def silent(self) -> bool:
+        """Whether the supervisor is there and stands still."""
+        return self.silence >= SILENT_TURNS
 
     def ask(self, what: Type) -> AsyncResult:
         """Ask for an exchange of the model (RELOAD), or for the sum of all metrics (SCRAPE).
@@ -86,18 +101,29 @@ class Line:
                         self._hear(frame)
                 except OSError:
                     pass  # not there yet, or gone: run.sh ends the container then
-            self.connected, self._sock = False, None
+            had_one = self._sock is not None
+            self.connected, self._sock, self.silence = False, None, 0
             self._fail_asked()
+            if had_one:
+                self.on_loss()
             gevent.sleep(RECONNECT_SECONDS)
 
     def _hear(self, frame: Frame) -> None:
-        self.connected = True
+        self.connected, self.silence = True, 0
         if frame.type is Type.ENGINES:
             self._on_directory(frame.head)
         elif frame.type is Type.COLLECT:
             self.on_collect(frame.id)
         elif result := self._asked.pop(frame.id, None):  # RELOADED, METRICS
             result.set(frame.head)
+
+    def _count_silence(self) -> None:
+        while True:
+            gevent.sleep(TURN_SECONDS)
+            self.silence += self._sock is not None
+            if self.silence == SILENT_TURNS:
+                logs.event("supervisor_silent", level=logging.ERROR, seconds=self.silence)
+                self.on_loss()
 
     def _fail_asked(self) -> None:
         asked, self._asked = self._asked, {}

@@ -112,7 +112,10 @@ class EngineProcess:
             "max_batch": runner.max_batch, "generation": self._order.generation,
             "precision": runner.precision,
         })  # fmt: skip
-        self._exchange.listen(self._order.path)
+        try:
+            self._exchange.listen(self._order.path)
+        except OSError as error:
+            raise LoadError(f"no socket can be made in STATE_DIR: {error.strerror}") from error
         self._version = model.version
         self._enter(Stage.READY)
         return runner, deep

@@ -43,6 +43,7 @@ class Type(IntEnum):
     COLLECT = 17  # supervisor → worker: send your COUNTS at once
     SCRAPE = 18  # worker → supervisor: somebody asks for the metrics
     METRICS = 19  # supervisor → worker: the sum of all
+    LISTEN = 20  # supervisor → engine: your socket was removed, make it anew
 
 
 class ProtocolError(Exception):

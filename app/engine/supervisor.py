@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from app import logs, state_dir
 from app.engine.channel import Channel, ChannelClosed
+from app.engine.claim import Claim
 from app.engine.directory import Directory
 from app.engine.fleet import Fleet
 from app.engine.launcher import adopt_orphans
 from app.engine.protocol import Frame, ProtocolError, Type
 from app.engine.scrape import Scrapes
-from app.engine.swap import Reply
+from app.engine.swap import Outcome, Reply
 from app.engine.tally import Moment, Tally
 from app.settings import Settings
 from app.stderr import StderrPipe
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from app.engine.push import Push
 
 TICK_SECONDS = 0.25
-MARK_AGAIN_SECONDS = 5.0
+TELL_SECONDS = 1.0  # HTTP workers count on hearing from us
 FROZEN_SECONDS = 2.0  # a tick that is later than this: the whole container was stopped
 
 
@@ -40,16 +41,19 @@ class Supervisor:
 
     Args:
         settings: the container's.
+        claim: on STATE_DIR.
         notify_pid: gets SIGUSR2 when the first engine is ready, again when every worker has been
             told that the container drains, and again when no more requests come; 0 for nobody.
     """
 
-    def __init__(self, settings: Settings, notify_pid: int) -> None:
+    def __init__(self, settings: Settings, claim: Claim, notify_pid: int) -> None:
         self._settings = settings
+        self._claim = claim
         self._notify_pid = notify_pid
         self._draining = False
         self._stop_by: float | None = None
         self._announced = False
+        self._told_at = 0.0
         self._quiet_since = math.inf
         self._selector = selectors.DefaultSelector()
         self._tally = Tally()
@@ -57,8 +61,6 @@ class Supervisor:
         self._directory = Directory(
             settings, Path(settings.state_dir, state_dir.SUPERVISOR_SOCKET), self._selector
         )
-        self._marked_ready: bool | None = None
-        self._mark_at = 0.0
         self._scrapes = Scrapes(self._directory, lambda: self._tally.total(self._moment()))
         self._push: Push | None = None
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -81,10 +83,13 @@ class Supervisor:
             if self._fleet.refused and self._stop_by is None:
                 logs.event("start_refused", level=logging.ERROR, message=self._fleet.refused)
                 self._stop_by = -math.inf
+            self._keep_state_dir(now)
             self._stop_engines_behind_the_last_worker(now)
             self._end_the_drain_when_quiet(now)
-            self._fleet.tick(now)
-            self._mark_ready(now)
+            self._fleet.tick(now, self._claim.trouble)
+            self._mark(now)
+            if now - self._told_at >= TELL_SECONDS:
+                self._tell()
             self._scrapes.tick(now)
             self._directory.flush()
             if self._push:
@@ -92,7 +97,7 @@ class Supervisor:
                 self._push.note(moment.queue_length, moment.in_progress)
         self._fleet.stop_nursery()
         self._directory.close()
-        state_dir.clear(self._settings.state_dir)
+        self._claim.clear()
         return not self._fleet.refused
 
     def _start_push(self) -> None:
@@ -156,6 +161,10 @@ class Supervisor:
 
     def _reload(self, reply: Reply) -> None:
         logs.event("reload")
+        if trouble := self._claim.trouble:  # a new engine would have no place for its socket
+            logs.event("reload_refused", level=logging.ERROR, code="reload_failed", cause=trouble)
+            reply(Outcome("reload_failed", trouble))
+            return
         self._fleet.renewal.reload(reply)
         self._tell()
 
@@ -165,7 +174,6 @@ class Supervisor:
         elif number == signal.SIGUSR1 and not self._draining:
             self._draining = True
             self._quiet_since = time.monotonic()
-            state_dir.mark(self._settings.state_dir, state_dir.DRAINING, present=True)
             logs.event("draining")
             self._fleet.renewal.leave()
             self._tell()
@@ -189,13 +197,14 @@ class Supervisor:
             logs.event("quiet", seconds=quiet)
             self._notify()
 
-    def _mark_ready(self, now: float) -> None:
+    def _keep_state_dir(self, now: float) -> None:
+        """Be found by who starts later, where somebody has removed the directory or our socket."""
+        if not (self._claim.stands and self._directory.reachable) and self._claim.renew(now):
+            self._directory.listen_again()
+
+    def _mark(self, now: float) -> None:
         """Have the file `ready` exist exactly while `/ready` would say 200."""
-        ready = self._ready(now)
-        if ready != self._marked_ready and now >= self._mark_at:
-            done = state_dir.mark(self._settings.state_dir, state_dir.READY, present=ready)
-            self._marked_ready = ready if done else None
-            self._mark_at = now if done else now + MARK_AGAIN_SECONDS  # the disk may be full
+        self._claim.mark(now, ready=self._ready(now), draining=self._draining)
 
     def _ready(self, now: float) -> bool:
         leaving = self._draining and self._settings.drain_unready
@@ -212,7 +221,8 @@ class Supervisor:
             self._announced = True
             logs.event("ready")
             self._notify()
-        self._mark_ready(time.monotonic())
+        self._told_at = time.monotonic()
+        self._mark(self._told_at)
         renewal = self._fleet.renewal
         swap = {"running": renewal.running, "last": renewal.last and asdict(renewal.last)}
         self._directory.tell(

@@ -59,9 +59,10 @@ def modelarts() -> Response:
 
 @blueprint.get("/live")
 def live() -> Response:
-    """Say whether a restart would help: this loop turns, and the supervisor is there."""
+    """Say whether a restart would help: this loop turns, and the supervisor speaks."""
     engine = _engine()
-    check = _check("supervisor", healthy=engine.supervisor_lives(), details="engine supervisor")
+    fault = engine.supervisor_fault()
+    check = _check("supervisor", healthy=not fault, details=fault or "engine supervisor")
     return _probe(("alive", "dead"), engine.health(), [check])
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from app.engine.line import SILENT_TURNS
+from app.engine.protocol import Decoder, Type
 from tests.conftest import Start
 from tests.server import ROOT, Load, Server, children, png, wait_for
 
@@ -137,6 +140,143 @@ def test_an_engine_that_is_stopped_is_seen_within_seconds_and_replaced(start: St
     wait_for(lambda: reason(server), "health to say no")
     wait_for(lambda: server.healthy() and server.engines() != [stopped], "the successor")
     assert server.events("engine_killed")[0]["cause"] == "silent"
+
+
+def test_a_supervisor_that_stands_still_is_told_by_live_until_it_goes_on(start: Start) -> None:
+    server = start().wait_ready()
+    [supervisor] = [line["pid"] for line in server.events("started")]
+
+    def live() -> tuple[int, str]:
+        reply = server.get("/live")
+        return reply.status, reply.json()["checks"][0]["details"]
+
+    wait_for((server.state_dir / "ready").exists, "the mark")
+    os.kill(supervisor, signal.SIGSTOP)
+    status, details = wait_for(lambda: (said := live())[0] != 200 and said, "a no")
+    assert status == 503
+    assert re.fullmatch(r"the engine supervisor has said nothing for \d+ s", details)
+    assert server.post(png()).status == 200, "the engine does not need it"
+    wait_for(lambda: not (server.state_dir / "ready").exists(), "exec probes to hear it")
+    os.kill(supervisor, signal.SIGCONT)
+    wait_for(lambda: all(live()[0] == 200 for _ in range(10)), "every worker's yes")
+    wait_for((server.state_dir / "ready").exists, "the mark")
+
+
+def test_the_mark_of_a_supervisor_that_was_killed_does_not_outlive_it(start: Start) -> None:
+    server = start().wait_ready()
+    [supervisor] = [line["pid"] for line in server.events("started")]
+    mark = server.state_dir / "ready"
+    wait_for(mark.exists, "the mark")
+    server.signal(signal.SIGSTOP)  # else the end of the container comes first
+    os.kill(supervisor, signal.SIGKILL)
+    wait_for(lambda: not mark.exists(), "exec probes to say no")
+    assert server.get("/live").status == 503
+    server.signal(signal.SIGCONT)
+    assert server.wait() == 1
+
+
+def test_a_mark_that_somebody_removes_comes_back(start: Start) -> None:
+    server = start().wait_ready()
+    mark = server.state_dir / "ready"
+    wait_for(mark.exists, "the mark")
+    mark.unlink()
+    wait_for(mark.exists, "the mark again")
+
+
+def test_a_state_dir_that_is_removed_under_load_costs_no_request(start: Start) -> None:
+    server = start().wait_ready()
+    with Load(server, clients=4) as load:
+        load.wait_answers(20)
+        old_workers = children(server.arbiter())
+        subprocess.run(["rm", "-rf", server.state_dir], check=False)  # may meet what is new
+        wait_for(lambda: server.events("state_dir_claimed"), "the directory")
+        wait_for(lambda: list(server.state_dir.glob("engine-*.sock")), "the engine's socket")
+        load.wait_answers(20)
+        assert server.events("engine_gone") == [], "the one that serves serves on"
+        for worker in old_workers:
+            os.kill(worker, signal.SIGTERM)
+        wait_for(lambda: not set(old_workers) & set(children(server.arbiter())), "new workers")
+        load.wait_answers(20)
+        [engine] = wait_for(server.engines, "an engine that new workers know")
+        os.kill(engine, signal.SIGKILL)
+        load.wait_answers(20)
+        server.wait_ready()
+        wait_for((server.state_dir / "ready").exists, "the mark")
+    assert load.failures == []
+    assert {line["level"] for line in server.events("state_dir_gone")} == {"error"}
+    assert server.state_dir.stat().st_mode & 0o777 == 0o700
+    rival = start(STATE_DIR=server.state_dir)
+    assert rival.wait() == 1, "it is locked"
+    server.signal(signal.SIGTERM)
+    assert server.wait() == 0
+    assert [path.name for path in server.state_dir.iterdir()] == ["lock"]
+
+
+def test_a_worker_that_is_replaced_while_the_state_dir_is_gone_ends_nothing(start: Start) -> None:
+    server = start(WORKERS=1).wait_ready()
+    [supervisor] = [line["pid"] for line in server.events("started")]
+    os.kill(supervisor, signal.SIGSTOP)  # it would be too quick
+    subprocess.run(["rm", "-rf", server.state_dir], check=True)
+    old = children(server.arbiter())
+    os.kill(*old, signal.SIGTERM)
+    wait_for(lambda: (now := children(server.arbiter())) and now != old, "another worker")
+    os.kill(supervisor, signal.SIGCONT)
+    server.wait_ready()
+    assert server.post(png()).status == 200
+    wait_for((server.state_dir / "ready").exists, "the mark")
+
+
+def test_sockets_that_somebody_removes_come_back(start: Start) -> None:
+    server = start(WORKERS=1).wait_ready()
+    sockets = set(server.state_dir.glob("*.sock"))
+    assert len(sockets) == 2
+    for path in sockets:
+        path.unlink()
+    wait_for(lambda: set(server.state_dir.glob("*.sock")) == sockets, "both")
+    old = children(server.arbiter())
+    os.kill(*old, signal.SIGTERM)
+    wait_for(lambda: (now := children(server.arbiter())) and now != old, "another worker")
+    server.wait_ready()
+    assert server.post(png()).status == 200
+    assert server.events("engine_gone") == []
+
+
+def test_a_state_dir_that_another_server_holds_by_now_is_left_alone(start: Start) -> None:
+    server = start().wait_ready()
+    [supervisor] = [line["pid"] for line in server.events("started")]
+    os.kill(supervisor, signal.SIGSTOP)
+    subprocess.run(["rm", "-rf", server.state_dir], check=True)
+    rival = start(STATE_DIR=server.state_dir).wait_ready()
+    wait_for((server.state_dir / "ready").exists, "the other's mark")
+    theirs = {path.name: path.stat().st_ino for path in server.state_dir.glob("*.sock")}
+    os.kill(supervisor, signal.SIGCONT)
+    [refused] = wait_for(lambda: server.events("state_dir_refused"), "the word")
+    assert "held by another running server" in refused["message"]
+    assert server.post(png()).status == 200, "it serves on"
+    server.signal(signal.SIGHUP)
+    [reload] = wait_for(lambda: server.events("reload_refused"), "no other engine")
+    assert reload["cause"] == refused["message"]
+    [engine] = wait_for(server.engines, "the engine")
+    os.kill(engine, signal.SIGKILL)
+    wait_for(lambda: "held by another running server" in reason(server), "why there is none")
+    now = {path.name: path.stat().st_ino for path in server.state_dir.glob("*.sock")}
+    assert now == theirs
+    assert rival.post(png()).status == 200
+    rival.signal(signal.SIGTERM)
+    assert rival.wait() == 0
+    server.wait_ready()
+    assert server.post(png()).status == 200
+    assert len(server.events("state_dir_refused")) == 1
+
+
+def test_a_supervisor_that_has_nothing_new_to_say_speaks_all_the_same(mnist: Server) -> None:
+    decoder, heard = Decoder(), []
+    with socket.socket(socket.AF_UNIX) as worker:
+        worker.settimeout(SILENT_TURNS / 2)  # twice as often as it must
+        worker.connect(str(mnist.state_dir / "supervisor.sock"))
+        while len(heard) < 5:
+            heard += decoder.feed(worker.recv(1 << 16))
+    assert {frame.type for frame in heard} == {Type.ENGINES}
 
 
 def test_a_probe_is_answered_before_a_burst_of_requests_that_came_first(start: Start) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from app import errors
+from app.engine import line
 from app.engine.client import EngineClient, InputSpecChanged
 from app.engine.protocol import Frame, Type
 from app.images import Decoded
@@ -311,3 +312,50 @@ def test_an_engine_can_serve_from_its_naming_on_and_is_gone_with_its_connection(
     engine.hang_up()
     engine.close()
     until(lambda: client.health().reason == "engine_gone")
+
+
+def test_a_supervisor_that_says_nothing_is_told_until_it_speaks(
+    client: EngineClient, supervisor: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(line, "TURN_SECONDS", 0.01)
+    supervisor.send(directory())
+    until(lambda: client.served)
+    assert client.supervisor_fault() == ""
+    until(lambda: "engine supervisor has said nothing for" in client.supervisor_fault())
+    assert client.supervisor_lives(), "its line is there: the container does not end"
+    supervisor.send(directory())
+    until(lambda: client.supervisor_fault() == "")
+
+
+def test_a_supervisor_that_says_nothing_from_the_first_on_is_told(
+    client: EngineClient, supervisor: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(line, "TURN_SECONDS", 0.01)
+    until(lambda: "has said nothing for" in client.supervisor_fault())
+
+
+def test_a_supervisor_that_is_not_there_yet_is_no_silent_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(line, "TURN_SECONDS", 0.001)
+    client = EngineClient(Settings.read({"STATE_DIR": str(tmp_path)}))
+    client.start()
+    turns(100)
+    assert client.supervisor_fault() == ""
+
+
+def test_time_in_which_the_container_stood_still_is_no_silence(
+    client: EngineClient, supervisor: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(line, "TURN_SECONDS", 0.05)
+    supervisor.send(directory())
+    until(lambda: client._line.silence > 0)
+    time.sleep(2.0)  # the whole loop, as a freezer does
+    turns(3)
+    assert client.supervisor_fault() == ""
+
+
+def turns(count: int) -> None:
+    """Let the loop turn so often."""
+    for _ in range(count):
+        gevent.sleep(0.001)

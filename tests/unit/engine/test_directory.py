@@ -47,6 +47,43 @@ def test_a_worker_that_is_behind_with_a_large_answer_hears_what_comes_next(
     assert frames[-1].head["draining"]
 
 
+def test_a_socket_that_was_removed_is_made_anew_and_nobody_is_dropped(
+    directory: Directory, tmp_path: Path
+) -> None:
+    path = tmp_path / "supervisor.sock"
+    with socket.socket(socket.AF_UNIX) as old, socket.socket(socket.AF_UNIX) as new:
+        old.connect(str(path))
+        directory.accept()
+        assert directory.reachable
+        path.unlink()
+        assert not directory.reachable
+        directory.listen_again()
+        assert directory.reachable
+        new.connect(str(path))
+        directory.accept()
+        assert len(directory.workers) == 2
+        assert all(worker.recv(1 << 16) for worker in (old, new))
+
+
+def test_a_socket_that_is_not_ours_is_no_way_to_us(directory: Directory, tmp_path: Path) -> None:
+    (tmp_path / "supervisor.sock").unlink()
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(tmp_path / "supervisor.sock"))
+        assert not directory.reachable
+        directory.listen_again()
+        assert directory.reachable, "the directory is locked by us, and so is the name"
+
+
+def test_where_the_directory_is_gone_it_tries_again(directory: Directory, tmp_path: Path) -> None:
+    (tmp_path / "supervisor.sock").unlink()
+    tmp_path.rename(tmp_path.with_name(tmp_path.name + "-elsewhere"))
+    directory.listen_again()
+    assert not directory.reachable
+    tmp_path.mkdir()
+    directory.listen_again()
+    assert directory.reachable
+
+
 def test_a_place_that_an_exchange_has_emptied_says_how_far_the_next_engine_is(
     directory: Directory, tmp_path: Path
 ) -> None:
