@@ -9,6 +9,9 @@ from PIL import Image
 Pixels = npt.NDArray[np.uint8]
 
 
+_OVERSHOOT = 0.001  # a resize leaves it
+
+
 class UnknownRange(Exception):
     """Values of which black and white are not known; the sentence is for the client."""
 
@@ -44,10 +47,10 @@ def _to_8_bits(values: npt.NDArray[Any]) -> Pixels:
     if values.dtype.kind != "f":
         if low >= 0 and high <= 0xFFFF:
             return (values >> 8).astype(np.uint8)
-    elif low >= 0 and high <= 1:  # never with NaN
-        scaled: Pixels = np.rint(values * 255).astype(np.uint8)
+    elif low >= -_OVERSHOOT and high <= 1 + _OVERSHOOT:  # never with NaN
+        scaled: Pixels = np.rint(values.clip(0, 1) * 255).astype(np.uint8)
         return scaled
     raise UnknownRange(
-        f"The image's values go from {low:g} to {high:g}, of which black and white are not known: "
-        "send integers of 8 or 16 bits, or floats from 0 to 1."
+        f"The image's values go from {low:.9g} to {high:.9g}, of which black and white are not "
+        "known: send integers from 0 to 65535, or floats from 0 to 1."
     )

@@ -66,7 +66,8 @@ class Settings:
     )  # fmt: skip
     drain_quiet_seconds: float = variable(
         number(0, 86400), "Serve on for no longer than until no request has come for so long; "
-        "predictions count, probes do not; 0: always for DRAIN_SECONDS.", default=0.0,
+        "predictions count, probes do not; less than DRAIN_SECONDS; 0: always for so long.",
+        default=0.0,
     )  # fmt: skip
     drain_unready: bool = variable(FLAG, "Whether `/ready` says 503 while draining.", default=True)
     graceful_seconds: int = variable(
@@ -226,7 +227,7 @@ class Settings:
                 f"({2 * self.hang_seconds:g}) must fit into REQUEST_TIMEOUT_SECONDS "
                 f"({self.request_timeout_seconds:g})."
             )
-        if self.drain_quiet_seconds > self.drain_seconds:
+        if 0 < self.drain_seconds <= self.drain_quiet_seconds:
             raise SettingsError(
                 f"DRAIN_QUIET_SECONDS={self.drain_quiet_seconds:g} can never be reached: "
                 f"DRAIN_SECONDS ({self.drain_seconds}) are over before."

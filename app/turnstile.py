@@ -11,7 +11,7 @@ _turnstile = Semaphore()
 def goes_first(method: str, path: str) -> bool:
     """Return whether a request is a probe: it only asks what is known, and takes no turn."""
     # PAI-EAS probes / unless told otherwise.
-    return method in ("GET", "HEAD") and (path == "/" or path.rstrip("/") in PROBES)
+    return method in ("GET", "HEAD") and (path == "/" or path.removesuffix("/") in PROBES)
 
 
 def take_turn() -> None:

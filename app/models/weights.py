@@ -172,7 +172,7 @@ def damaged(filename: str, error: Exception, otherwise: str = "") -> str:
 
 def _cause(error: Exception) -> str:
     """Return the first line of an error's text, cut to a length that a log line can bear."""
-    if isinstance(error, EOFError):  # it has no text
+    if isinstance(error, EOFError):  # torch.load's has no text
         return "it ends too early"
     lines = str(error).strip().splitlines() or [type(error).__name__]
     if len(lines[0]) > _CAUSE_LENGTH:

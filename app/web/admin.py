@@ -53,7 +53,8 @@ def _waits() -> bool:
                 f"a reload knows no {name[:SHOWN_LENGTH]}; its parameter is: wait",
                 parameter=name[:SHOWN_LENGTH],
             )
-    text = request.args.get("wait", "true")
+    texts = request.args.getlist("wait")
+    text = " and ".join(texts) or "true"
     try:
         waits: bool = FLAG.parse(text)
     except ValueError:

@@ -7,6 +7,7 @@ import re
 import time
 import uuid
 from functools import partial
+from typing import Any
 
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
@@ -50,7 +51,14 @@ def create_app(settings: Settings, engine: EngineClient) -> Flask:
     app.before_request(predict.model_route)
     app.after_request(partial(_finish, engine))
     app.register_error_handler(Exception, _answer_error)
+    app.wsgi_app = partial(_in_http, app.wsgi_app)  # type: ignore[method-assign]
     return app
+
+
+def _in_http(application: Any, environ: dict[str, Any], start_response: Any) -> Any:
+    # RFC 9110, section 7.8: an Upgrade may be ignored. Werkzeug would look for websockets' routes.
+    environ.pop("HTTP_UPGRADE", None)
+    return application(environ, start_response)
 
 
 def _begin() -> None:
@@ -71,7 +79,7 @@ def _authorize(settings: Settings) -> None:
 
 
 def _is_probe() -> bool:
-    return request.path.rstrip("/") in _PROBES  # a slash at the end makes no difference
+    return request.path.removesuffix("/") in _PROBES  # a slash at the end makes no difference
 
 
 def _answer_error(error: Exception) -> Response:

@@ -45,10 +45,9 @@ def announced(request: Request, settings: Settings) -> int:
         app.errors.BodyTooLarge: Content-Length is over the limit.
     """
     encoding = request.headers.get("Content-Encoding", "")
-    if encoding.strip().lower() not in ("", "identity"):
+    if any(one.strip().lower() not in ("", "identity") for one in encoding.split(",")):
         raise errors.UnsupportedMediaType(
-            f"Content-Encoding {encoding[:_SHOWN]!r}: send the body as it is, "
-            "images are compressed already"
+            f"Content-Encoding {encoding[:_SHOWN]} is not taken: send the body without it"
         )
     limit = settings.max_body_mb << 20
     length = request.content_length
@@ -158,7 +157,8 @@ def _multipart(pieces: list[bytes], boundary: str, max_images: int) -> Posted:
                     files.append(gather(part))
                     part = None
     except MultipartError as error:
-        raise errors.MalformedMultipart(f"the multipart body is broken: {error}") from error
+        what = next(iter(error.args), "")  # a second one would be Python's own error
+        raise errors.MalformedMultipart(f"the multipart body is broken: {what}") from error
     return Posted(files, len(files) > 1, frozenset(others))
 
 
@@ -176,6 +176,8 @@ def _json(content: bytes, max_images: int) -> Posted:
     members = document.members
     if not isinstance(members, dict):
         raise errors.MalformedJson('the body must be an object: {"image": "BASE64"}')
+    # Typed clients write null for what is not set.
+    members = {name: value for name, value in members.items() if value is not None}
     if "image" in members and "images" in members:
         raise errors.MalformedJson("the body has `image` and `images`; send one of them")
     others = frozenset(members) - {"image", "images"}

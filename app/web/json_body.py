@@ -94,8 +94,18 @@ class JsonBody:
             if stop < end:  # an escape must not be cut in two
                 escape = self._content.rfind(b"\\", stop - _ESCAPE + 1, stop)
                 stop = escape if escape > start else stop
-            yield _packed(json.loads(b'"%s"' % self._content[start:stop]))
+            yield _packed(_unescape(self._content[start:stop]))
             start = stop
+
+
+def _unescape(piece: bytes) -> str:
+    try:
+        text: str = json.loads(f'"{piece.decode("ascii")}"')
+    except UnicodeDecodeError:
+        raise ValueError("it has other characters") from None
+    except json.JSONDecodeError:
+        raise ValueError("it has a wrong escape or a control character") from None
+    return text
 
 
 def _words(error: Exception, *, exact: bool) -> str:

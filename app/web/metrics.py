@@ -1,12 +1,13 @@
 """What Prometheus reads: ``GET /metrics``; and what an HTTP worker adds to it for each request."""
 
+import contextlib
 import importlib
 import json
 from typing import Any
 
 from flask import Blueprint, Response, current_app, g, request
 from gevent.threadpool import ThreadPool
-from werkzeug.exceptions import MethodNotAllowed
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.routing import Rule
 
 from app import errors, metrics
@@ -77,8 +78,9 @@ def _rule_of_other_methods() -> Rule | None:
     if not isinstance(refused, MethodNotAllowed) or not refused.valid_methods:
         return None
     adapter = current_app.url_map.bind_to_environ(request.environ)
-    rule, _ = adapter.match(method=next(iter(refused.valid_methods)), return_rule=True)
-    return rule
+    with contextlib.suppress(HTTPException):  # what counts must not cost the answer
+        return adapter.match(method=next(iter(refused.valid_methods)), return_rule=True)[0]
+    return None
 
 
 def label_of(result: bytes) -> str | None:

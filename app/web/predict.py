@@ -45,7 +45,7 @@ def model_route() -> Response | None:
         routes = engine.input_spec(g.began + settings.request_timeout_seconds).routes
     else:
         routes = engine.routes
-    return _only_post() if request.path.rstrip("/") in routes else None
+    return _only_post() if request.path.removesuffix("/") in routes else None
 
 
 def _only_post() -> Response:

@@ -17,6 +17,7 @@ JSON = "application/json"
 PART = b'--x\r\nContent-Disposition: form-data; name="images"; filename="a"\r\n\r\n'
 TEXT = b'--x\r\nContent-Disposition: form-data; name="words"\r\n\r\nhello\r\n--x--\r\n'
 IMAGE = base64.b64encode(png()).decode()
+PYTHONS = ("sys.", "codec", "recursion", "Exception", "Error", "start byte", "(char")
 
 
 def error_of(reply: Reply) -> tuple[int, str]:
@@ -100,10 +101,24 @@ def test_a_refusal_speaks_of_the_request_and_not_of_python(mnist: Server) -> Non
         (b'{"image": "\\ud800"}', "other characters"),
         (b'{"image": "http://localhost/a.jpg"}', "not fetched"),
         (json.dumps({"images": [IMAGE], "image": IMAGE}).encode(), "one of them"),
+        (b'{"image": "\\/%s"}' % (b"\xff" * 300), "other characters"),
+        (b'{"image": "%s\\/"}' % (b"\0" * 300), "control character"),
+        (b'{"image": "%s\\/"}' % (b"A\0" * 300), "control character"),
+        (b'{"image": "%s\\x"}' % (b"A" * 300), "wrong escape"),
     ]:
         message = mnist.post(body, "/predict", JSON).json()["error"]["message"]
         assert words in message
-        assert not any(word in message for word in ("sys.", "codec", "recursion", "Exception"))
+        assert not any(word in message for word in PYTHONS), message
+    part = PART.replace(b'name="images"', b'name="\xff\xfe"')
+    message = mnist.post(part + b"\r\n--x--\r\n", "/", MULTIPART).json()["error"]["message"]
+    assert not any(word in message for word in PYTHONS), message
+
+
+def test_a_member_that_is_null_is_absent(mnist: Server) -> None:
+    for members in ({"image": None, "images": [IMAGE]}, {"images": None, "image": IMAGE}):
+        assert mnist.post(json.dumps(members).encode(), "/", JSON).status == 200
+    nothing = json.dumps({"image": None}).encode()
+    assert error_of(mnist.post(nothing, "/", JSON)) == (400, "no_image")
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br", "deflate, identity"])
@@ -131,6 +146,16 @@ def test_an_unknown_route_and_a_wrong_method(mnist: Server) -> None:
     assert error_of(reply) == (405, "method_not_allowed")
     assert "POST" in reply.headers["Allow"]
     assert error_of(mnist.post(png(), "/predict//")) == (404, "not_found")
+    assert error_of(mnist.get("/health//")) == (404, "not_found")
+
+
+def test_who_asks_for_a_websocket_is_answered_in_http(mnist: Server) -> None:
+    upgrade = {"Connection": "Upgrade", "Upgrade": "websocket"}
+    assert error_of(mnist.request("GET", "/predict", **upgrade)) == (405, "method_not_allowed")
+    assert error_of(mnist.request("DELETE", "/", **upgrade)) == (405, "method_not_allowed")
+    assert mnist.request("GET", "/health", **upgrade).status == 200
+    reply = mnist.request("POST", "/", png(), Content_Type="image/png", **upgrade)
+    assert reply.status == 200
 
 
 def test_an_image_of_too_many_pixels_is_refused_by_its_header(mnist: Server) -> None:

@@ -166,7 +166,12 @@ def test_16_bit_grey_loses_its_low_byte_and_is_not_clipped(dtype, format):  # no
 
 @pytest.mark.parametrize(
     ("values", "wanted"),
-    [([0, 0.25, 1], [0, 64, 255]), ([0.5, 0.5, 0.5], [128] * 3), ([1e-45, 1, 0], [0, 255, 0])],
+    [
+        ([0, 0.25, 1], [0, 64, 255]),
+        ([0.5, 0.5, 0.5], [128] * 3),
+        ([1e-45, 1, 0], [0, 255, 0]),
+        ([-1e-4, 0.5, 1.0001], [0, 128, 255]),  # as a bicubic resize leaves them
+    ],
 )
 @pytest.mark.filterwarnings("error")
 def test_float_tiff_from_0_to_1_is_scaled(values, wanted):
@@ -183,7 +188,8 @@ def test_32_bit_tiff_is_read_as_16_bits(values):
 @pytest.mark.parametrize(
     ("values", "kind"),
     [
-        ([-1, 0, 1], np.float32),
+        ([-0.01, 0, 1], np.float32),
+        ([0, 0.5, 1.01], np.float32),
         ([0, 128, 255], np.float32),
         ([np.nan, 0.5, 1], np.float32),
         ([0, 0.5, np.inf], np.float32),
@@ -308,14 +314,14 @@ def test_header_is_enough_to_open(monkeypatch):
 
 def test_too_large_is_found_without_time_or_memory():
     tracemalloc.start()
-    started = time.monotonic()
+    started = time.process_time()
     for file, codes in HOSTILE.values():
         if codes == {"image_too_large"}:
             with pytest.raises(ImageTooLarge):
                 open_image(file, MAX)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert time.monotonic() - started < 10
+    assert time.process_time() - started < 1
     assert peak < 2_000_000
 
 

@@ -113,7 +113,9 @@ def test_a_secret_of_nothing_but_blanks_opens_no_server(text: str) -> None:
 def test_a_quiet_that_can_never_come_is_refused() -> None:
     with pytest.raises(SettingsError, match=r"^DRAIN_QUIET_SECONDS=100 .* DRAIN_SECONDS \(10\)"):
         Settings.read({"DRAIN_SECONDS": "10", "DRAIN_QUIET_SECONDS": "100"})
-    assert Settings.read({"DRAIN_SECONDS": "0"}).drain_quiet_seconds == 0
+    with pytest.raises(SettingsError, match=r"^DRAIN_QUIET_SECONDS=60"):
+        Settings.read({"DRAIN_SECONDS": "60", "DRAIN_QUIET_SECONDS": "60"})
+    assert Settings.read({"DRAIN_SECONDS": "0", "DRAIN_QUIET_SECONDS": "5"}).drain_seconds == 0
 
 
 def test_every_variable_has_a_meaning_and_shows_in_the_table() -> None:

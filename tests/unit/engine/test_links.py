@@ -112,6 +112,9 @@ def test_one_that_is_named_no_more_is_left_and_one_that_broke_is_connected_again
     until(lambda: len(ended) == 2)
     assert not links.serving()
     assert next(links.views()).heard_at is None, "no news of it: it may be gone"
+    engines[1].accept()
+    assert next(links.views()).heard_at is None, "a connection alone is no news"
+    engines[1].hang_up()
     greet(engines[1])
     until(lambda: len(links.serving()) == 1)
 
