@@ -6,6 +6,7 @@ so; whoever starts later would find nothing.
 
 import logging
 import os
+from collections.abc import Callable
 
 from app import logs, state_dir
 
@@ -24,7 +25,8 @@ class Claim:
     """
 
     def __init__(self, path: str) -> None:
-        self.trouble = ""  # why the directory, once removed, is not ours again
+        self.trouble = ""  # why no socket can be made in the directory since it was removed
+        self._gone = False
         self._path = path
         self._lock = state_dir.claim(path)
         self._again_at = self._mark_at = 0.0
@@ -34,31 +36,42 @@ class Claim:
         """Whether the directory at that path is still ours."""
         return state_dir.holds(self._path, self._lock)
 
-    def renew(self, now: float) -> bool:
-        """Claim the directory anew; return whether sockets and marks can be made there now."""
+    def keep(self, now: float, *, reachable: bool, listen_again: Callable[[], str]) -> None:
+        """Be found by who starts later, where the directory or our socket was removed.
+
+        Args:
+            now: monotonic seconds.
+            reachable: whether our socket is there.
+            listen_again: makes it anew; returns why it cannot, or an empty string.
+        """
+        if self.stands and reachable:
+            self._settle("")
+            return
         if now < self._again_at:
-            return False
+            return
         self._again_at = now + AGAIN_SECONDS
-        if not self.trouble:
+        if not self._gone:
+            self._gone = True
             sentence = f"STATE_DIR={self._path}, or what this server has there, was removed"
             logs.event("state_dir_gone", level=logging.ERROR, message=sentence)
-        if not self.stands and not self._claim_anew():
-            return False
-        self.trouble, self._mark_at = "", 0.0
-        logs.event("state_dir_claimed")
-        return True
+        self._settle(("" if self.stands else self._claim_anew()) or listen_again())
 
-    def _claim_anew(self) -> bool:
+    def _settle(self, trouble: str) -> None:
+        if trouble and trouble != self.trouble:
+            logs.event("state_dir_refused", level=logging.ERROR, message=trouble)
+        elif self._gone and not trouble:
+            self._gone, self._mark_at = False, 0.0
+            logs.event("state_dir_claimed")
+        self.trouble = trouble
+
+    def _claim_anew(self) -> str:
         try:
             lock = state_dir.claim(self._path)
         except state_dir.StateDirError as error:
-            if str(error) != self.trouble:
-                logs.event("state_dir_refused", level=logging.ERROR, message=str(error))
-            self.trouble = str(error)
-            return False
+            return str(error)
         os.close(self._lock)
         self._lock = lock
-        return True
+        return ""
 
     def mark(self, now: float, *, ready: bool, draining: bool) -> None:
         """Have the marks on the disk say what is true, whoever has removed or made them."""

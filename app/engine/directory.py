@@ -13,6 +13,8 @@ from app.engine.slot import Engine, Slot
 from app.lifecycle import Stage
 from app.settings import Settings
 
+_BACKLOG = 1024  # gevent, in a worker, would spin where it is full
+
 
 class Directory:
     """The listening socket of the supervisor and the connections of the workers.
@@ -41,16 +43,21 @@ class Directory:
         except OSError:
             return False
 
-    def listen_again(self) -> None:
-        """Listen under our name anew: the socket was removed. Who is connected stays so."""
+    def listen_again(self) -> str:
+        """Listen under our name anew: the socket was removed. Who is connected stays so.
+
+        Returns:
+            Why that cannot be, or an empty string.
+        """
         old = self.listener
         try:
             self._path.unlink(missing_ok=True)
             self._listen()
-        except OSError:
-            return  # removed again: the next tick sees it
+        except OSError as error:
+            return f"STATE_DIR={self._path.parent} takes no socket: {error.strerror}."
         self._selector.unregister(old)
         old.close()
+        return ""
 
     def _listen(self) -> None:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -60,7 +67,7 @@ class Directory:
         except OSError:
             listener.close()
             raise
-        listener.listen(64)
+        listener.listen(_BACKLOG)
         listener.setblocking(False)
         self._selector.register(listener, selectors.EVENT_READ, listener)
         self.listener = listener

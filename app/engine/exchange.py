@@ -182,6 +182,6 @@ def _listening(path: str) -> socket.socket:
     except OSError:
         listener.close()
         raise
-    listener.listen(64)
+    listener.listen(1024)  # gevent would spin where it is full
     listener.setblocking(False)
     return listener

@@ -15,7 +15,7 @@ from gevent.event import AsyncResult
 from gevent.lock import RLock
 
 from app import errors, logs
-from app.engine.link import frames_of
+from app.engine.link import connect, frames_of
 from app.engine.protocol import Frame, Type
 
 RECONNECT_SECONDS = 0.05
@@ -94,7 +94,7 @@ class Line:
         while True:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
                 try:
-                    sock.connect(self._path)
+                    connect(sock, self._path)
                     self._sock = sock
                     self.connections += 1
                     for frame in frames_of(sock):

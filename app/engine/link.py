@@ -1,6 +1,9 @@
 """One connection of an HTTP worker to an engine: many requests in flight on it. gevent."""
 
 import contextlib
+import errno
+import os
+import struct
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
@@ -16,7 +19,22 @@ from app.lifecycle import SERVING, Stage
 from app.turnstile import take_turn
 
 _CHUNK = 1 << 18
+_CREDENTIALS = struct.Struct("3i")  # unix(7): struct ucred, of pid, uid and gid
 Record = TypeVar("Record")
+
+
+def connect(sock: socket.socket, path: str) -> None:
+    """Connect to a process of ours.
+
+    Raises:
+        OSError: nobody listens there, or somebody else does: STATE_DIR lies in /tmp, and where it
+            was removed, whoever is first may make it.
+    """
+    sock.connect(path)
+    peer = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    _, user, _ = _CREDENTIALS.unpack(peer)
+    if user != os.geteuid():
+        raise PermissionError(errno.EPERM, f"it is user {user}'s", path)
 
 
 def frames_of(sock: socket.socket) -> Iterator[Frame]:
@@ -140,7 +158,7 @@ class Link(Generic[Record]):
     def _read(self) -> None:
         writer = gevent.spawn(self._write)
         try:
-            self._sock.connect(self.path)
+            connect(self._sock, self.path)
             for frame in frames_of(self._sock):
                 self._hear(frame)
         except OSError as error:

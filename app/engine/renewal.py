@@ -74,20 +74,26 @@ class Renewal:
         """Note what the first engine of a device has chosen; the others there follow."""
         self.precisions.setdefault(engine.place, engine.precision)
 
-    def reload(self, reply: Reply) -> None:
-        """Exchange every engine for one that opens the weights' path anew."""
+    def reload(self, reply: Reply, trouble: str = "") -> None:
+        """Exchange every engine for one that opens the weights' path anew.
+
+        Args:
+            reply: gets the outcome.
+            trouble: why new engines could not listen; empty where they can.
+        """
         if self._leaving:
             refused = Outcome("draining", "the container is leaving")
         elif self._swap:
             refused = Outcome("reload_in_progress", "another exchange of the model is under way")
         else:
             try:
-                self._begin(self._slots, Held.open(self._settings), {}, reply)
-                return
+                if not trouble:
+                    self._begin(self._slots, Held.open(self._settings), {}, reply)
+                    return
             except OSError as error:
-                refused = Outcome("reload_failed", f"{error.filename}: {error.strerror}")
-                self.last = refused
-                self._counts.count(metrics.SWAPS, "failed")
+                trouble = f"{error.filename}: {error.strerror}"
+            self.last = refused = Outcome("reload_failed", trouble)
+            self._counts.count(metrics.SWAPS, "failed")
         logs.event("reload_refused", level=logging.ERROR, code=refused.code, cause=refused.cause)
         reply(refused)
 

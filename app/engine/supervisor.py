@@ -23,7 +23,7 @@ from app.engine.fleet import Fleet
 from app.engine.launcher import adopt_orphans
 from app.engine.protocol import Frame, ProtocolError, Type
 from app.engine.scrape import Scrapes
-from app.engine.swap import Outcome, Reply
+from app.engine.swap import Reply
 from app.engine.tally import Moment, Tally
 from app.settings import Settings
 from app.stderr import StderrPipe
@@ -83,7 +83,9 @@ class Supervisor:
             if self._fleet.refused and self._stop_by is None:
                 logs.event("start_refused", level=logging.ERROR, message=self._fleet.refused)
                 self._stop_by = -math.inf
-            self._keep_state_dir(now)
+            self._claim.keep(
+                now, reachable=self._directory.reachable, listen_again=self._directory.listen_again
+            )
             self._stop_engines_behind_the_last_worker(now)
             self._end_the_drain_when_quiet(now)
             self._fleet.tick(now, self._claim.trouble)
@@ -161,11 +163,7 @@ class Supervisor:
 
     def _reload(self, reply: Reply) -> None:
         logs.event("reload")
-        if trouble := self._claim.trouble:  # a new engine would have no place for its socket
-            logs.event("reload_refused", level=logging.ERROR, code="reload_failed", cause=trouble)
-            reply(Outcome("reload_failed", trouble))
-            return
-        self._fleet.renewal.reload(reply)
+        self._fleet.renewal.reload(reply, self._claim.trouble)
         self._tell()
 
     def _signalled(self, number: int) -> None:
@@ -196,11 +194,6 @@ class Supervisor:
             self._quiet_since = math.inf
             logs.event("quiet", seconds=quiet)
             self._notify()
-
-    def _keep_state_dir(self, now: float) -> None:
-        """Be found by who starts later, where somebody has removed the directory or our socket."""
-        if not (self._claim.stands and self._directory.reachable) and self._claim.renew(now):
-            self._directory.listen_again()
 
     def _mark(self, now: float) -> None:
         """Have the file `ready` exist exactly while `/ready` would say 200."""

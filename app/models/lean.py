@@ -5,8 +5,6 @@ from torch import Tensor
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.transforms.functional import convert_image_dtype
 
-_DOUBT = 0.01  # of a row; torch computes the places in float32
-
 
 class LeanTransform(GeneralizedRCNNTransform):  # type: ignore[misc]
     """The same numbers in a fraction of the time and the memory.
@@ -65,8 +63,9 @@ def _rows_read(before: int, after: int) -> Tensor:
 
     Where a place is so near to a row that rounding decides, those on both sides of it.
     """
+    doubt = max(0.01, before * 2**-21)  # of a row; torch computes the places in float32
     places = (torch.arange(after, dtype=torch.float64) + 0.5) * (before / after) - 0.5
-    lower = torch.cat([(places - _DOUBT).floor(), (places + _DOUBT).floor()])
+    lower = torch.cat([(places - doubt).floor(), (places + doubt).floor()])
     rows: Tensor = torch.cat([lower, lower + 1]).clamp(0, before - 1).long()
     each_once: Tensor = torch.unique(rows)
     return each_once

@@ -53,8 +53,7 @@ def _waits() -> bool:
                 f"a reload knows no {name[:SHOWN_LENGTH]}; its parameter is: wait",
                 parameter=name[:SHOWN_LENGTH],
             )
-    texts = request.args.getlist("wait")
-    text = " and ".join(texts) or "true"
+    text = " and ".join(request.args.getlist("wait") or ["true"])
     try:
         waits: bool = FLAG.parse(text)
     except ValueError:

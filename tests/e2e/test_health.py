@@ -170,7 +170,7 @@ def test_the_mark_of_a_supervisor_that_was_killed_does_not_outlive_it(start: Sta
     server.signal(signal.SIGSTOP)  # else the end of the container comes first
     os.kill(supervisor, signal.SIGKILL)
     wait_for(lambda: not mark.exists(), "exec probes to say no")
-    assert server.get("/live").status == 503
+    wait_for(lambda: server.get("/live").status == 503, "each worker to hear of it")
     server.signal(signal.SIGCONT)
     assert server.wait() == 1
 

@@ -1,5 +1,6 @@
 """The worker's side of an engine, against a real engine socket that a test plays."""
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -159,6 +160,18 @@ def test_after_two_deaths_under_it_a_request_is_refused(
         engine.send(Frame(Type.STARTED, head={"ids": [engine.receive().id]}))
         engine.hang_up()
     with pytest.raises(errors.RequestCrashedEngine):
+        asked.get(timeout=10)
+
+
+def test_another_users_socket_gets_no_image(
+    client: EngineClient, supervisor: Peer, engine: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.engine.link.os.geteuid", lambda: os.getuid() + 1)
+    supervisor.send(directory(engine))
+    engine.accept()
+    assert engine.is_left()
+    asked = ask(client, seconds=0.2)
+    with pytest.raises(errors.DeadlineExceeded):
         asked.get(timeout=10)
 
 
