@@ -36,7 +36,8 @@ class LosslessWorker(GeventWorker):  # type: ignore[misc]
 
     def __init__(self, *arguments: Any) -> None:
         # In the arbiter, which needs the directory for each worker and ends without it.
-        os.makedirs(Settings.read().state_dir, mode=0o700, exist_ok=True)
+        *_, cfg, _ = arguments
+        os.makedirs(cfg.worker_tmp_dir, mode=0o700, exist_ok=True)
         super().__init__(*arguments)
 
     def run(self) -> None:

@@ -11,6 +11,7 @@ from gunicorn.http.errors import ParseException
 from multipart import MultipartError, MultipartSegment, PushMultipartParser
 
 from app import errors
+from app.input_spec import SHOWN_LENGTH
 from app.settings import Settings
 from app.turnstile import take_turn
 from app.web.gather import gather
@@ -18,7 +19,6 @@ from app.web.json_body import JsonBody
 
 FIELDS = ("images", "image", "file")
 _CHUNK = 1 << 18
-_SHOWN = 100  # characters of a header in our answer
 _MAX_FIELDS = 16  # beside the images: forms carry a few words of their own
 
 
@@ -47,7 +47,7 @@ def announced(request: Request, settings: Settings) -> int:
     encoding = request.headers.get("Content-Encoding", "")
     if any(one.strip().lower() not in ("", "identity") for one in encoding.split(",")):
         raise errors.UnsupportedMediaType(
-            f"Content-Encoding {encoding[:_SHOWN]} is not taken: send the body without it"
+            f"Content-Encoding {encoding[:SHOWN_LENGTH]} is not taken: send the body without it"
         )
     limit = settings.max_body_mb << 20
     length = request.content_length

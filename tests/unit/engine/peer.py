@@ -1,6 +1,5 @@
 """The other end of an HTTP worker's connections, played by a test on a real socket."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -78,10 +77,3 @@ def greet(engine: Peer, spec: InputSpec = SPEC, stage: str = "ready") -> None:
     state = {"stage": stage, "queue": 0, "batch_age": 0}
     hello = {**HELLO, "spec": spec.to_json()}
     engine.send(Frame(Type.HELLO, head=hello), Frame(Type.STATE, head=state))
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Let the loop turn until something is true."""
-    with gevent.Timeout(10):
-        while not condition():
-            gevent.sleep(0.001)

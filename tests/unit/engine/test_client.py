@@ -17,7 +17,8 @@ from app.images import Decoded
 from app.input_spec import InputSpec
 from app.lifecycle import Stage
 from app.settings import Settings
-from tests.unit.engine.peer import SPEC, Peer, greet, named, until
+from tests.loop import until
+from tests.unit.engine.peer import SPEC, Peer, greet, named
 
 IMAGE = Decoded(np.zeros((2, 2, 3), np.uint8), (4, 6))
 TIMINGS = {"queue_ms": 0, "inference_ms": 0, "batch": 1}

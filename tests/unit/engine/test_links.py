@@ -10,7 +10,8 @@ from app.engine.links import Links
 from app.engine.record import Request
 from app.input_spec import InputSpec
 from app.lifecycle import Stage
-from tests.unit.engine.peer import SPEC, Peer, greet, named, until
+from tests.loop import until
+from tests.unit.engine.peer import SPEC, Peer, greet, named
 
 
 @pytest.fixture

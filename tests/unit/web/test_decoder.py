@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import gevent
 import pytest
@@ -11,6 +11,7 @@ from gevent import get_hub
 from app import errors
 from app.web import decoder as module
 from app.web.decoder import STUCK_SECONDS, Decoder
+from tests.loop import until
 
 
 @pytest.fixture
@@ -26,12 +27,6 @@ def soon() -> float:
 
 def much_later() -> float:
     return time.monotonic() + STUCK_SECONDS + 1
-
-
-def until(condition: Callable[[], bool]) -> None:
-    with gevent.Timeout(10):
-        while not condition():
-            gevent.sleep(0.001)
 
 
 def test_it_returns_what_the_function_returns_in_another_thread() -> None:
