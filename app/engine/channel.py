@@ -11,7 +11,25 @@ from collections.abc import Callable
 from app.engine.protocol import MAX_PAYLOAD, Decoder, Frame
 
 _CHUNK = 1 << 18
+_WAITING = 1024  # connections that nobody has taken yet; where they are full, gevent spins
 MAX_BACKLOG = 32 << 20  # so much unread, and the next one comes: the peer does not read
+
+
+def listening(path: str) -> socket.socket:
+    """Return a non-blocking socket that listens at a path.
+
+    Raises:
+        OSError: the name is taken, or the directory is gone.
+    """
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(path)
+    except OSError:
+        listener.close()
+        raise
+    listener.listen(_WAITING)
+    listener.setblocking(False)
+    return listener
 
 
 class ChannelClosed(Exception):

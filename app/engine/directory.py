@@ -2,18 +2,15 @@
 
 import os
 import selectors
-import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from app.engine.channel import Channel
+from app.engine.channel import Channel, listening
 from app.engine.protocol import Frame, Type
 from app.engine.slot import Engine, Slot
 from app.lifecycle import Stage
 from app.settings import Settings
-
-_BACKLOG = 1024  # gevent, in a worker, would spin where it is full
 
 
 class Directory:
@@ -60,15 +57,8 @@ class Directory:
         return ""
 
     def _listen(self) -> None:
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            listener.bind(str(self._path))
-            self._socket = self._path.stat()
-        except OSError:
-            listener.close()
-            raise
-        listener.listen(_BACKLOG)
-        listener.setblocking(False)
+        listener = listening(str(self._path))
+        self._socket = self._path.stat()
         self._selector.register(listener, selectors.EVENT_READ, listener)
         self.listener = listener
 

@@ -14,7 +14,7 @@ import time
 from typing import Any, Protocol
 
 from app import logs
-from app.engine.channel import Channel, ChannelClosed
+from app.engine.channel import Channel, ChannelClosed, listening
 from app.engine.protocol import Frame, ProtocolError, Type
 
 BEAT_SECONDS = 0.5
@@ -74,7 +74,7 @@ class Exchange:
 
     def listen(self, path: str) -> None:
         """Let workers in, from any thread."""
-        self._listener = _listening(path)
+        self._listener = listening(path)
         self._wake()
 
     def _listen_again(self) -> None:
@@ -83,7 +83,7 @@ class Exchange:
         if old is None:
             return
         try:
-            self._listener = _listening(old.getsockname())
+            self._listener = listening(old.getsockname())
         except OSError:
             return  # it is there by now; or the directory is gone again, and we are told again
         if old in self._selector.get_map():
@@ -173,15 +173,3 @@ class Exchange:
             return
         self._workers.discard(channel)
         self._work.left(channel)
-
-
-def _listening(path: str) -> socket.socket:
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        listener.bind(path)
-    except OSError:
-        listener.close()
-        raise
-    listener.listen(1024)  # gevent would spin where it is full
-    listener.setblocking(False)
-    return listener
